@@ -1,0 +1,155 @@
+"""The error tree. Status codes and bodies are chosen at the edges, per dialect.
+
+    HeadraceError
+    ├── InvalidRequest          the caller can mend it; `param` names the field
+    │   ├── ContextTooLong      the prompt does not fit the model
+    │   ├── Unsupported         well formed, but this model or release cannot do it
+    │   └── TooLarge            over a size, depth or count limit
+    ├── Unauthenticated         no key, or one we do not know
+    ├── Forbidden               known, but not allowed
+    ├── NotFound                no such object
+    │   └── ModelNotFound       no such model
+    ├── Conflict                the object is in a state that forbids this
+    ├── RateLimited             too many requests of this caller; `retry_after_s`
+    ├── Overloaded              too many requests of everybody; `retry_after_s`
+    ├── EngineFailed            the engine died or broke in mid-answer
+    ├── EngineUnavailable       no engine can answer now; `retry_after_s`
+    ├── TimedOut                a limit on time was reached
+    ├── CatalogError            a model could not be fetched, verified or read
+    ├── ConfigError             a setting is wrong; the text says which and what to do
+    └── StoreError              the database or journal refuses: newer schema, broken chain
+"""
+
+from typing import ClassVar
+
+
+class HeadraceError(Exception):
+    """Root of everything Headrace raises on purpose.
+
+    Args:
+        message: What is wrong, in words for the person who can mend it.
+        hint: What to do about it, where that is not in the message.
+    """
+
+    kind: ClassVar[str] = "internal"
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class InvalidRequest(HeadraceError):
+    """The request itself is wrong. `param` is the offending field, as the dialect spells it."""
+
+    kind = "invalid_request"
+
+    def __init__(self, message: str, *, param: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.param = param
+
+
+class ContextTooLong(InvalidRequest):
+    """The prompt has more tokens than the model's context holds."""
+
+    kind = "context_too_long"
+
+
+class Unsupported(InvalidRequest):
+    """A well-formed field or value that this model or this release cannot honour."""
+
+    kind = "unsupported"
+
+
+class TooLarge(InvalidRequest):
+    """The body is over a limit of size, depth or count."""
+
+    kind = "too_large"
+
+
+class Unauthenticated(HeadraceError):
+    """No credential, or one that nobody has."""
+
+    kind = "unauthenticated"
+
+
+class Forbidden(HeadraceError):
+    """The credential is known and does not allow this."""
+
+    kind = "forbidden"
+
+
+class NotFound(HeadraceError):
+    """No such object, or none that this caller may know of."""
+
+    kind = "not_found"
+
+
+class ModelNotFound(NotFound):
+    """No model of that name is served."""
+
+    kind = "model_not_found"
+
+
+class Conflict(HeadraceError):
+    """The object is in a state that forbids this."""
+
+    kind = "conflict"
+
+
+class Retryable(HeadraceError):
+    """Errors after which the same request may succeed later."""
+
+    def __init__(
+        self, message: str, *, retry_after_s: float | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
+class RateLimited(Retryable):
+    """This caller sends more than it may."""
+
+    kind = "rate_limited"
+
+
+class Overloaded(Retryable):
+    """Everybody together sends more than the engines can do."""
+
+    kind = "overloaded"
+
+
+class EngineFailed(Retryable):
+    """The engine died or broke while it answered."""
+
+    kind = "engine_failed"
+
+
+class EngineUnavailable(Retryable):
+    """No engine can answer now: it starts, restarts or is gone."""
+
+    kind = "engine_unavailable"
+
+
+class TimedOut(Retryable):
+    """A limit on time was reached."""
+
+    kind = "timed_out"
+
+
+class CatalogError(HeadraceError):
+    """A model could not be fetched, verified or read."""
+
+    kind = "catalog"
+
+
+class ConfigError(HeadraceError):
+    """A setting is wrong."""
+
+    kind = "config"
+
+
+class StoreError(HeadraceError):
+    """What must survive refuses to open or to be written."""
+
+    kind = "store"

@@ -1,0 +1,95 @@
+"""Event: how an answer arrives. The last event is always Finished or Failed.
+
+Failures travel in the stream; they are not thrown across it.
+"""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+from headrace.core.messages import Message, Part, Text, Thinking, ToolCall
+from headrace.core.models import Usage
+
+Stop = Literal["end", "length", "stop_sequence", "tool_calls", "refusal", "context_full"]
+
+
+class Started(msgspec.Struct, frozen=True, tag="started"):
+    """The model begins to answer; `usage` holds the true input counts where they are known."""
+
+    model: str
+    usage: Usage = Usage()
+    generation_id: str | None = None
+
+
+class TokenLogprob(msgspec.Struct, frozen=True):
+    """A produced token, its log probability (natural logarithm) and its likeliest rivals."""
+
+    token: str
+    logprob: float
+    bytes: tuple[int, ...] = ()
+    top: tuple["TokenLogprob", ...] = ()
+
+
+class Delta(msgspec.Struct, frozen=True, tag="delta"):
+    """More of the part at `index`.
+
+    Parts come one after the other: `index` starts at 0 and never falls. `part` holds only what
+    is new: its text is appended; the first delta of a tool call carries `id` and `name`, the
+    later ones only more `arguments`. `output_tokens` is the running count of produced tokens,
+    so that a cancelled answer is accounted to the token.
+    """
+
+    index: int
+    part: Text | Thinking | ToolCall
+    output_tokens: int = 0
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+class Finished(msgspec.Struct, frozen=True, tag="finished"):
+    """The answer is whole."""
+
+    stop: Stop
+    usage: Usage
+    stop_sequence: str | None = None
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """The answer ended in an error; `kind` is that of the error tree."""
+
+    kind: str
+    message: str
+    retry_after_s: float | None = None
+    usage: Usage | None = None
+
+
+Event = Started | Delta | Finished | Failed
+
+
+def fold(events: Iterable[Event]) -> Message:
+    """The assistant's message that a stream of events amounts to, whole or cut short."""
+    parts: dict[int, Part] = {}
+    for event in events:
+        if isinstance(event, Delta):
+            held = parts.get(event.index)
+            parts[event.index] = event.part if held is None else join(held, event.part)
+    return Message("assistant", tuple(parts[index] for index in sorted(parts)))
+
+
+def join(held: Part, more: Part) -> Part:
+    """Append `more` to `held`.
+
+    Raises:
+        ValueError: The two are different kinds of part, which no stream may mix in one index.
+    """
+    if isinstance(held, Text) and isinstance(more, Text):
+        return Text(held.text + more.text)
+    if isinstance(held, Thinking) and isinstance(more, Thinking):
+        return Thinking(
+            held.text + more.text,
+            more.signature if more.signature is not None else held.signature,
+            more.redacted if more.redacted is not None else held.redacted,
+        )
+    if isinstance(held, ToolCall) and isinstance(more, ToolCall):
+        return ToolCall(held.id, held.name, held.arguments + more.arguments)
+    raise ValueError(f"a stream mixed {type(held).__name__} and {type(more).__name__} in one part")

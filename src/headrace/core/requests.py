@@ -1,0 +1,73 @@
+"""Request: one model call, in nobody's dialect.
+
+Every dialect decodes into it and every engine reads it. It stands in the core, not beside the
+engines, because the dialects and the API client need it and stand below them.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+from headrace.core.messages import Message
+
+JsonSchema = dict[str, Any]
+
+
+class Tool(msgspec.Struct, frozen=True):
+    """A function the model may ask for. `parameters` is a JSON Schema of an object."""
+
+    name: str
+    parameters: JsonSchema
+    description: str = ""
+    strict: bool = False
+
+
+class ToolChoice(msgspec.Struct, frozen=True):
+    """Whether the model may, must or must not call a tool; `name` is set for `named`."""
+
+    mode: Literal["auto", "none", "required", "named"] = "auto"
+    name: str | None = None
+
+
+class Sampling(msgspec.Struct, frozen=True):
+    """How the next token is drawn; None leaves it to the engine's default for the model."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    seed: int | None = None
+    logit_bias: dict[str, float] | None = None
+
+
+class OutputFormat(msgspec.Struct, frozen=True):
+    """Constrained output: any JSON object, or JSON valid against `schema`."""
+
+    schema: JsonSchema | None = None
+    name: str = "output"
+    strict: bool = True
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """One model call.
+
+    `messages` keep system messages where the client put them. When the last message is the
+    assistant's, the model continues it (prefill). `max_tokens` None means as many as fit.
+    `logprobs` is the number of alternatives per token to report; 0 means only the chosen
+    token, None none at all. `thinking` None leaves it to the model's default.
+    """
+
+    model: str
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = ToolChoice()
+    parallel_tool_calls: bool = True
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    sampling: Sampling = Sampling()
+    output_format: OutputFormat | None = None
+    logprobs: int | None = None
+    thinking: bool | None = None
+    end_user: str | None = None
