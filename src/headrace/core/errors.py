@@ -1,23 +1,23 @@
 """The error tree. Status codes and bodies are chosen at the edges, per dialect.
 
-    HeadraceError
-    ├── InvalidRequest          the caller can mend it; `param` names the field
-    │   ├── ContextTooLong      the prompt does not fit the model
-    │   ├── Unsupported         well formed, but this model or release cannot do it
-    │   └── TooLarge            over a size, depth or count limit
-    ├── Unauthenticated         no key, or one we do not know
-    ├── Forbidden               known, but not allowed
-    ├── NotFound                no such object
-    │   └── ModelNotFound       no such model
-    ├── Conflict                the object is in a state that forbids this
-    ├── RateLimited             too many requests of this caller; `retry_after_s`
-    ├── Overloaded              too many requests of everybody; `retry_after_s`
-    ├── EngineFailed            the engine died or broke in mid-answer
-    ├── EngineUnavailable       no engine can answer now; `retry_after_s`
-    ├── TimedOut                a limit on time was reached
-    ├── CatalogError            a model could not be fetched, verified or read
-    ├── ConfigError             a setting is wrong; the text says which and what to do
-    └── StoreError              the database or journal refuses: newer schema, broken chain
+HeadraceError
+├── InvalidRequest          the caller can mend it; `param` names the field
+│   ├── ContextTooLong      the prompt does not fit the model
+│   ├── Unsupported         well formed, but this model or release cannot do it
+│   └── TooLarge            over a size, depth or count limit
+├── Unauthenticated         no key, or one we do not know
+├── Forbidden               known, but not allowed
+├── NotFound                no such object
+│   └── ModelNotFound       no such model
+├── Conflict                the object is in a state that forbids this
+├── RateLimited             too many requests of this caller; `retry_after_s`
+├── Overloaded              too many requests of everybody; `retry_after_s`
+├── EngineFailed            the engine died or broke in mid-answer
+├── EngineUnavailable       no engine can answer now; `retry_after_s`
+├── TimedOut                a limit on time was reached
+├── CatalogError            a model could not be fetched, verified or read
+├── ConfigError             a setting is wrong; the text says which and what to do
+└── StoreError              the database or journal refuses: newer schema, broken chain
 """
 
 from typing import ClassVar

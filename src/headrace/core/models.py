@@ -39,9 +39,7 @@ class Model(msgspec.Struct, frozen=True):
     owned_by: str = "headrace"
 
 
-ReleaseState = Literal[
-    "adopted", "trained", "evaluated", "gated", "canary", "released", "revoked"
-]
+ReleaseState = Literal["adopted", "trained", "evaluated", "gated", "canary", "released", "revoked"]
 
 
 class Release(msgspec.Struct, frozen=True):

@@ -1,0 +1,226 @@
+"""Settings: read once, flag before environment before `headrace.toml` before default.
+
+`SETTINGS` is the one list of them: flags, environment variables, the reference page and the
+checks all come from it.
+"""
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from headrace.core.errors import ConfigError
+
+CONFIG_FILE = "headrace.toml"
+_PORT_MAX = 65_535
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Every setting, checked and of its right type. See `SETTINGS` for what each one means."""
+
+    data: Path
+    host: str
+    port: int
+    model: str | None
+    open_browser: bool
+    database_url: str | None
+    allowed_hosts: tuple[str, ...]
+    log_level: str
+    engine_threads: int | None
+    engine_slots: int
+    engine_context_tokens: int | None
+    engine_batch_tokens: int | None
+    body_bytes_max: int
+    json_depth_max: int
+    running_requests_max: int
+    first_event_wait_s: float
+    heartbeat_s: float
+    drain_s: float
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One setting: its name, how text becomes its value, its default and what it does."""
+
+    name: str
+    parse: Callable[[str], object]
+    default: Callable[[], object]
+    text: str
+
+    @property
+    def variable(self) -> str:
+        """Its environment variable."""
+        return f"HEADRACE_{self.name.upper()}"
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError("must be at least 1")
+    return value
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= _PORT_MAX:
+        raise ValueError("must be between 0 and 65535; 0 takes any free port")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError("must be a number of seconds, 0 or more")
+    return value
+
+
+def _boolean(text: str) -> bool:
+    words = {"1": True, "true": True, "yes": True, "on": True}
+    words |= {"0": False, "false": False, "no": False, "off": False}
+    if text.lower() not in words:
+        raise ValueError("must be true or false")
+    return words[text.lower()]
+
+
+def _level(text: str) -> str:
+    if text.lower() not in {"debug", "info", "warning", "error"}:
+        raise ValueError("must be debug, info, warning or error")
+    return text.lower()
+
+
+def _folder(text: str) -> Path:
+    return Path(text).expanduser().absolute()
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip().lower() for name in text.split(",") if name.strip())
+
+
+def _default_data() -> Path:
+    from platformdirs import user_data_path  # noqa: PLC0415 - only when no folder is named
+
+    return user_data_path("headrace", appauthor=False)
+
+
+def _constant(value: object) -> Callable[[], object]:
+    return lambda: value
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("data", _folder, _default_data, "Folder that holds everything that must survive."),
+    Setting("host", str, _constant("127.0.0.1"), "Address to listen on; loopback unless changed."),
+    Setting("port", _port, _constant(4747), "Port to listen on; 0 takes any free one."),
+    Setting(
+        "model",
+        str,
+        _constant(None),
+        "Model to serve: an installed id, a source, or scripted:PATH.",
+    ),
+    Setting(
+        "open_browser", _boolean, _constant(value=True), "Open the chat in a browser at start."
+    ),
+    Setting("database_url", str, _constant(None), "PostgreSQL URL instead of the SQLite file."),
+    Setting(
+        "allowed_hosts", _names, _constant(()), "Further Host names to answer to, comma-separated."
+    ),
+    Setting(
+        "log_level", _level, _constant("info"), "How much is logged: debug, info, warning, error."
+    ),
+    Setting(
+        "engine_threads",
+        _positive,
+        _constant(None),
+        "Engine threads; default leaves one core free.",
+    ),
+    Setting(
+        "engine_slots", _positive, _constant(4), "Answers that the engine decodes at the same time."
+    ),
+    Setting(
+        "engine_context_tokens",
+        _positive,
+        _constant(None),
+        "Context of one answer; default fits the memory.",
+    ),
+    Setting(
+        "engine_batch_tokens",
+        _positive,
+        _constant(None),
+        "Prompt tokens per step; default from measured speed.",
+    ),
+    Setting(
+        "body_bytes_max", _positive, _constant(32 * 1024 * 1024), "Largest request body in bytes."
+    ),
+    Setting("json_depth_max", _positive, _constant(64), "Deepest nesting of a JSON body."),
+    Setting(
+        "running_requests_max",
+        _positive,
+        _constant(256),
+        "Model calls at the same time; more get 'overloaded'.",
+    ),
+    Setting(
+        "first_event_wait_s",
+        _seconds,
+        _constant(10.0),
+        "How long a streamed reply waits for its true status.",
+    ),
+    Setting(
+        "heartbeat_s", _seconds, _constant(10.0), "Silence after which a stream sends a keep-alive."
+    ),
+    Setting("drain_s", _seconds, _constant(20.0), "How long a stop waits for running answers."),
+)
+
+
+def load_settings(flags: Mapping[str, object], config: Path | None = None) -> Settings:
+    """Read all settings once.
+
+    Args:
+        flags: Values given on the command line, by setting name; None means not given.
+        config: The configuration file; default `headrace.toml` in the working folder, if there.
+
+    Raises:
+        ConfigError: A value is wrong or a name unknown; the text says where and what to do.
+    """
+    from_file = _read_file(config)
+    values: dict[str, object] = {}
+    for setting in SETTINGS:
+        flag, variable = flags.get(setting.name), os.environ.get(setting.variable)
+        if flag is not None:
+            values[setting.name] = _parse(setting, flag, f"--{setting.name.replace('_', '-')}")
+        elif variable:
+            values[setting.name] = _parse(setting, variable, setting.variable)
+        elif setting.name in from_file:
+            values[setting.name] = _parse(setting, from_file[setting.name], CONFIG_FILE)
+        else:
+            values[setting.name] = setting.default()
+    return Settings(**values)  # pyright: ignore[reportArgumentType] - parsers give the right types
+
+
+def _parse(setting: Setting, value: object, origin: str) -> object:
+    text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)  # pyright: ignore[reportUnknownArgumentType] - TOML arrays
+    try:
+        return setting.parse(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"{origin}: {setting.name} = {text!r} is not valid: {error}", hint=setting.text
+        ) from None
+
+
+def _read_file(config: Path | None) -> dict[str, Any]:
+    path = config or Path(os.environ.get("HEADRACE_CONFIG", CONFIG_FILE))
+    if not path.is_file():
+        if config is not None or "HEADRACE_CONFIG" in os.environ:
+            raise ConfigError(f"configuration file {path} does not exist")
+        return {}
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    known = {setting.name for setting in SETTINGS}
+    unknown = sorted(set(table) - known)
+    if unknown:
+        raise ConfigError(
+            f"{path}: unknown setting {unknown[0]!r}", hint=f"known: {', '.join(sorted(known))}"
+        )
+    return table

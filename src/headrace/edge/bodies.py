@@ -1,0 +1,54 @@
+"""Reading request bodies within limits of size and time."""
+
+import asyncio
+
+from starlette.types import Receive, Scope
+
+from headrace.core.errors import InvalidRequest, TimedOut, TooLarge
+
+_BODY_WAIT_S = 60.0
+
+
+class ClientGone(Exception):  # noqa: N818 - nobody is left to whom this would be an error
+    """The client hung up before its request was whole."""
+
+
+async def read_body(scope: Scope, receive: Receive, *, bytes_max: int) -> bytes:
+    """The whole body.
+
+    Raises:
+        TooLarge: It is longer than `bytes_max`, or says it will be.
+        TimedOut: It did not arrive within a minute.
+        ClientGone: The connection closed first.
+    """
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            if not value.isdigit():
+                raise InvalidRequest("the Content-Length header is not a number")
+            if int(value) > bytes_max:
+                raise _too_large(bytes_max)
+    try:
+        async with asyncio.timeout(_BODY_WAIT_S):
+            return await _collect(receive, bytes_max)
+    except TimeoutError:
+        raise TimedOut(f"the request body did not arrive within {_BODY_WAIT_S:.0f} s") from None
+
+
+async def _collect(receive: Receive, bytes_max: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > bytes_max:
+            raise _too_large(bytes_max)
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_large(bytes_max: int) -> TooLarge:
+    return TooLarge(f"the request body is larger than {bytes_max} bytes (setting body_bytes_max)")

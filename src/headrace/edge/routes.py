@@ -1,0 +1,183 @@
+"""Routes and who may call them: each route declares a rule, one without cannot be made.
+
+| rule | who |
+|---|---|
+| PUBLIC | anybody who reaches the port |
+| KEY | holders of an API key; the endpoint checks it itself, to answer in its dialect |
+| SESSION | people signed in to the chat; changes must come from our own pages |
+| OPERATOR | commands of the user who runs `headrace up`, by the run file's credential |
+"""
+
+import functools
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from enum import Enum
+from typing import Protocol
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from headrace.core.errors import Forbidden, HeadraceError, NotFound, Unauthenticated
+from headrace.core.scope import Scope
+from headrace.edge.bodies import ClientGone
+from headrace.edge.guard import Guard, is_same_origin
+
+SESSION_COOKIE = "headrace_session"
+_log = logging.getLogger(__name__)
+
+STATUS = {
+    "invalid_request": 400,
+    "context_too_long": 400,
+    "unsupported": 400,
+    "too_large": 413,
+    "unauthenticated": 401,
+    "forbidden": 403,
+    "not_found": 404,
+    "model_not_found": 404,
+    "conflict": 409,
+    "rate_limited": 429,
+    "engine_failed": 502,
+    "engine_unavailable": 503,
+    "overloaded": 503,
+    "timed_out": 504,
+}
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Rule(Enum):
+    """Who may call a route."""
+
+    PUBLIC = "public"
+    KEY = "key"
+    SESSION = "session"
+    OPERATOR = "operator"
+
+
+class Doorman(Protocol):
+    """Tells who a visitor is; `up` gives one made of sessions and keys."""
+
+    async def session(self, cookie: str) -> Scope | None:
+        """The person behind a session cookie."""
+        ...
+
+    def operator(self, credential: str) -> Scope | None:
+        """The owner, when the credential is the run file's."""
+        ...
+
+
+class RuledRoute(Route):
+    """A route that knows who may call it. Made by `route`."""
+
+    rule: Rule
+
+
+def route(
+    path: str, endpoint: Endpoint | ASGIApp, *, methods: Sequence[str], rule: Rule
+) -> RuledRoute:
+    """A route under a rule. KEY routes take an ASGI app, the others a function of a request."""
+    guarded = endpoint if rule is Rule.KEY else _Ruled(endpoint, rule)  # pyright: ignore[reportArgumentType] - by the contract above
+    made = RuledRoute(path, guarded, methods=list(methods))
+    made.rule = rule
+    return made
+
+
+class _Ruled:
+    """An endpoint as an ASGI app that checks the rule first and renders errors as JSON."""
+
+    def __init__(self, endpoint: Endpoint, rule: Rule) -> None:
+        self._endpoint = endpoint
+        self._rule = rule
+        functools.update_wrapper(self, endpoint)
+
+    async def __call__(self, scope, receive, send) -> None:  # noqa: ANN001 # pyright: ignore
+        request = Request(scope, receive, send)
+        try:
+            await self._admit(request)
+            response = await self._endpoint(request)
+        except HeadraceError as error:
+            response = error_response(error)
+        except ClientGone:
+            return
+        await response(scope, receive, send)
+
+    async def _admit(self, request: Request) -> None:
+        doorman: Doorman = request.app.state.doorman
+        if self._rule is Rule.SESSION:
+            cookie = request.cookies.get(SESSION_COOKIE)
+            scope = await doorman.session(cookie) if cookie else None
+            if scope is None:
+                raise Unauthenticated(
+                    "you are not signed in", hint="open the link that `headrace up` prints"
+                )
+            if request.method not in {"GET", "HEAD"} and not is_same_origin(request.scope):
+                raise Forbidden("changes must come from Headrace's own pages")
+            request.state.scope = scope
+        elif self._rule is Rule.OPERATOR:
+            scope = doorman.operator(bearer(request.headers.get("authorization", "")))
+            if scope is None:
+                raise Unauthenticated("this route is for commands of the user who runs Headrace")
+            request.state.scope = scope
+
+
+def bearer(authorization: str) -> str:
+    """The credential in an Authorization header of type Bearer, else an empty string."""
+    scheme, _, credential = authorization.partition(" ")
+    return credential.strip() if scheme.lower() == "bearer" else ""
+
+
+def error_response(error: HeadraceError) -> Response:
+    """An error as the chat and the admin routes tell it."""
+    body = {"kind": error.kind, "message": error.message, "hint": error.hint}
+    headers: dict[str, str] = {}
+    retry_after_s: float | None = getattr(error, "retry_after_s", None)
+    if retry_after_s is not None:
+        headers["retry-after"] = str(max(1, round(retry_after_s)))
+    return json_response({"error": body}, status=STATUS.get(error.kind, 500), headers=headers)
+
+
+def json_response(
+    content: object, *, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """A JSON reply; never cached, as all of it belongs to somebody."""
+    return Response(
+        msgspec.json.encode(content),
+        status_code=status,
+        headers={"cache-control": "no-store", **(headers or {})},
+        media_type="application/json",
+    )
+
+
+def create_app(
+    routes: Sequence[RuledRoute],
+    *,
+    doorman: Doorman,
+    allowed_hosts: frozenset[str],
+    not_found: Callable[[Request, HeadraceError], Response],
+) -> ASGIApp:
+    """All routes behind the guard.
+
+    Args:
+        routes: The routes of every surface, those called most often first.
+        doorman: Tells who a visitor is.
+        allowed_hosts: Host names to answer to besides `localhost` and IP addresses.
+        not_found: Renders 404 and 405 for paths of the API in the client's dialect.
+    """
+
+    async def missing(request: Request, _: Exception) -> Response:
+        return not_found(request, NotFound(f"there is no {request.method} {request.url.path}"))
+
+    async def broken(request: Request, error: Exception) -> Response:
+        _log.error("unexpected error on %s", request.url.path, exc_info=error)
+        return error_response(HeadraceError("Headrace made a mistake; its log says more"))
+
+    app = Starlette(
+        routes=list(routes),
+        exception_handlers={404: missing, 405: missing, Exception: broken},
+    )
+    app.state.doorman = doorman
+    return Guard(app, allowed_hosts=allowed_hosts)
