@@ -153,3 +153,18 @@ class StoreError(HeadraceError):
     """What must survive refuses to open or to be written."""
 
     kind = "store"
+
+
+def of_kind(kind: str, message: str, *, retry_after_s: float | None = None) -> HeadraceError:
+    """The error a kind names, as when a failure that travelled in a stream is raised again."""
+    found = _subclasses(HeadraceError).get(kind, HeadraceError)
+    if issubclass(found, Retryable):
+        return found(message, retry_after_s=retry_after_s)
+    return found(message)
+
+
+def _subclasses(root: type[HeadraceError]) -> dict[str, type[HeadraceError]]:
+    kinds = {root.kind: root}
+    for child in root.__subclasses__():
+        kinds = _subclasses(child) | kinds
+    return kinds

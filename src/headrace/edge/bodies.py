@@ -9,7 +9,7 @@ from headrace.core.errors import InvalidRequest, TimedOut, TooLarge
 _BODY_WAIT_S = 60.0
 
 
-class ClientGone(Exception):  # noqa: N818 - nobody is left to whom this would be an error
+class ClientGone(Exception):
     """The client hung up before its request was whole."""
 
 

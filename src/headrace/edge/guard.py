@@ -53,7 +53,8 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> str | None:
         host = origin = site = mode = ""
-        for name, value in scope["headers"]:
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        for name, value in headers:
             if name == b"host":
                 host = value.decode("latin-1").lower()
             elif name == b"origin":

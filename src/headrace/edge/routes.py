@@ -8,7 +8,6 @@
 | OPERATOR | commands of the user who runs `headrace up`, by the run file's credential |
 """
 
-import functools
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
@@ -19,7 +18,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as AsgiScope
 
 from headrace.core.errors import Forbidden, HeadraceError, NotFound, Unauthenticated
 from headrace.core.scope import Scope
@@ -92,9 +92,9 @@ class _Ruled:
     def __init__(self, endpoint: Endpoint, rule: Rule) -> None:
         self._endpoint = endpoint
         self._rule = rule
-        functools.update_wrapper(self, endpoint)
 
-    async def __call__(self, scope, receive, send) -> None:  # noqa: ANN001 # pyright: ignore
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """Check, call, answer."""
         request = Request(scope, receive, send)
         try:
             await self._admit(request)

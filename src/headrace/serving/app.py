@@ -1,0 +1,93 @@
+"""Routes of the API."""
+
+from collections.abc import Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headrace.config.settings import Settings
+from headrace.core.clock import Clock
+from headrace.core.errors import HeadraceError, Unauthenticated
+from headrace.core.ids import new_id
+from headrace.edge.routes import Rule, RuledRoute, bearer, error_response, json_response, route
+from headrace.identity.keys import Caller
+from headrace.serving.dialects import AnthropicMessages, Headers, OpenAIChat, dialect_of
+from headrace.serving.endpoint import CountTokens, Generate
+from headrace.serving.gateway import Gateway
+from headrace.serving.metrics import Metrics
+from headrace.serving.models import ModelList, ModelShow
+
+_PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def api_routes(
+    gateway: Gateway,
+    *,
+    find_key: Callable[[str, str | None], Caller],
+    metrics: Metrics,
+    settings: Settings,
+    clock: Clock,
+) -> list[RuledRoute]:
+    """The API in both dialects, and the pages that operators' tools read.
+
+    Args:
+        gateway: The one road.
+        find_key: Gives the caller of a secret and of an on-behalf-of header.
+        metrics: What `/metrics` shows.
+        settings: Limits and time-outs.
+        clock: The house's clock.
+    """
+
+    def authenticate(headers: Headers) -> Caller:
+        secret = bearer(headers.get("authorization", "")) or headers.get("x-api-key", "")
+        if not secret:
+            raise Unauthenticated(
+                "no API key was sent", hint="send it as 'Authorization: Bearer hr-...'"
+            )
+        return find_key(secret, headers.get("headrace-on-behalf-of"))
+
+    shared = (gateway, authenticate, settings, clock)
+    openai, anthropic = OpenAIChat(), AnthropicMessages()
+
+    async def health(_: Request) -> Response:
+        return json_response({"status": "ok"})
+
+    async def readiness(_: Request) -> Response:
+        ready = gateway.ready()
+        state = "ready" if ready else "the engine is not ready"
+        return json_response({"status": state}, status=200 if ready else 503)
+
+    async def figures(_: Request) -> Response:
+        return Response(metrics.page(), media_type=_PROMETHEUS_TEXT)
+
+    def post(path: str, endpoint: Generate | CountTokens) -> RuledRoute:
+        return route(path, endpoint, methods=["POST"], rule=Rule.KEY)
+
+    return [
+        post("/v1/chat/completions", Generate(openai, *shared)),
+        post("/v1/messages", Generate(anthropic, *shared)),
+        post("/v1/messages/count_tokens", CountTokens(anthropic, *shared)),
+        route("/v1/models", ModelList(*shared), methods=["GET"], rule=Rule.KEY),
+        route("/v1/models/{model:path}", ModelShow(*shared), methods=["GET"], rule=Rule.KEY),
+        route("/healthz", health, methods=["GET"], rule=Rule.PUBLIC),
+        route("/readyz", readiness, methods=["GET"], rule=Rule.PUBLIC),
+        route("/metrics", figures, methods=["GET"], rule=Rule.PUBLIC),
+    ]
+
+
+def not_found(clock: Clock) -> Callable[[Request, HeadraceError], Response]:
+    """Renders 404 and 405: API paths in the client's dialect, others like the chat's errors."""
+
+    def render(request: Request, error: HeadraceError) -> Response:
+        if not request.url.path.startswith("/v1/"):
+            return error_response(error)
+        dialect = dialect_of(request.url.path, dict(request.headers))
+        request_id = f"req_{new_id(clock)}"
+        return Response(
+            dialect.error(error.kind, error.message, None, request_id),
+            status_code=dialect.status(error.kind),
+            headers={dialect.request_id_header: request_id},
+            media_type="application/json",
+        )
+
+    return render

@@ -1,0 +1,169 @@
+"""Dialects of the API as the routes use them: names, headers, and the status of each error.
+
+Status codes are chosen here and in `edge/routes.py`, nowhere below.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from headrace.core.events import Event
+from headrace.core.requests import Request
+from headrace.edge.routes import STATUS
+from headrace.wire import anthropic, openai_chat
+
+Headers = dict[str, str]
+
+
+class Encoder(Protocol):
+    """Turns the events of one answer into the bytes of a stream."""
+
+    def encode(self, event: Event) -> bytes:
+        """The bytes of one event."""
+        ...
+
+    def keep_alive(self) -> bytes:
+        """Bytes that say the stream still lives."""
+        ...
+
+
+class Asked(Protocol):
+    """A decoded request, and whether the client wants its answer streamed."""
+
+    @property
+    def request(self) -> Request:
+        """The request."""
+        ...
+
+    @property
+    def stream(self) -> bool:
+        """Whether to stream."""
+        ...
+
+
+class Dialect(Protocol):
+    """How one family of clients speaks."""
+
+    name: str
+    request_id_header: str
+
+    def decode(self, body: bytes, headers: Headers, *, depth_max: int) -> Asked:
+        """Read a request body."""
+        ...
+
+    def encoder(self, asked: Asked, *, generation_id: str, created_s: int) -> Encoder:
+        """An encoder for one streamed answer."""
+        ...
+
+    def reply(
+        self, asked: Asked, events: Sequence[Event], *, generation_id: str, created_s: int
+    ) -> bytes:
+        """A whole answer."""
+        ...
+
+    def error(self, kind: str, message: str, param: str | None, request_id: str) -> bytes:
+        """An error body."""
+        ...
+
+    def status(self, kind: str) -> int:
+        """The HTTP status of an error kind."""
+        ...
+
+
+class OpenAIChat:
+    """Chat Completions."""
+
+    name = "openai_chat"
+    request_id_header = "x-request-id"
+
+    def decode(self, body: bytes, headers: Headers, *, depth_max: int) -> openai_chat.Decoded:
+        """Read a request body."""
+        del headers  # the dialect has no versions
+        return openai_chat.decode_request(body, depth_max=depth_max)
+
+    def encoder(
+        self, asked: openai_chat.Decoded, *, generation_id: str, created_s: int
+    ) -> openai_chat.StreamEncoder:
+        """An encoder for one streamed answer."""
+        return openai_chat.StreamEncoder(
+            reply_id=f"chatcmpl-{generation_id}",
+            created_s=created_s,
+            model=asked.request.model,
+            include_usage=asked.include_usage,
+        )
+
+    def reply(
+        self,
+        asked: openai_chat.Decoded,
+        events: Sequence[Event],
+        *,
+        generation_id: str,
+        created_s: int,
+    ) -> bytes:
+        """A whole answer."""
+        return openai_chat.encode_reply(
+            events,
+            reply_id=f"chatcmpl-{generation_id}",
+            created_s=created_s,
+            model=asked.request.model,
+        )
+
+    def error(self, kind: str, message: str, param: str | None, request_id: str) -> bytes:
+        """An error body."""
+        return openai_chat.encode_error(kind, message, param=param, request_id=request_id)
+
+    def status(self, kind: str) -> int:
+        """The HTTP status of an error kind."""
+        return STATUS.get(kind, 500)
+
+
+class AnthropicMessages:
+    """Messages, of both API versions."""
+
+    name = "anthropic"
+    request_id_header = "request-id"
+    # The dialect has a status of its own for "come back later", which its SDK retries.
+    _STATUS = STATUS | {"overloaded": 529, "engine_unavailable": 529, "engine_failed": 500}
+
+    def decode(self, body: bytes, headers: Headers, *, depth_max: int) -> anthropic.Decoded:
+        """Read a request body."""
+        version = headers.get("anthropic-version", "2023-06-01")
+        return anthropic.decode_request(body, version=version, depth_max=depth_max)
+
+    def encoder(
+        self, asked: anthropic.Decoded, *, generation_id: str, created_s: int
+    ) -> anthropic.StreamEncoder:
+        """An encoder for one streamed answer."""
+        return anthropic.StreamEncoder(
+            reply_id=f"msg_{generation_id}", created_s=created_s, model=asked.request.model
+        )
+
+    def reply(
+        self,
+        asked: anthropic.Decoded,
+        events: Sequence[Event],
+        *,
+        generation_id: str,
+        created_s: int,
+    ) -> bytes:
+        """A whole answer."""
+        return anthropic.encode_reply(
+            events,
+            reply_id=f"msg_{generation_id}",
+            created_s=created_s,
+            model=asked.request.model,
+        )
+
+    def error(self, kind: str, message: str, param: str | None, request_id: str) -> bytes:
+        """An error body."""
+        return anthropic.encode_error(kind, message, param=param, request_id=request_id)
+
+    def status(self, kind: str) -> int:
+        """The HTTP status of an error kind."""
+        return self._STATUS.get(kind, 500)
+
+
+def dialect_of(path: str, headers: Headers) -> Dialect:
+    """The dialect in which a client of this path expects to be answered."""
+    if path.startswith("/v1/messages") or "anthropic-version" in headers:
+        return AnthropicMessages()
+    return OpenAIChat()

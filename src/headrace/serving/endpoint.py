@@ -1,0 +1,225 @@
+"""One model call over HTTP: body in, events out, in the client's dialect.
+
+A plain ASGI app, since every microsecond here is paid per call and per chunk.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from headrace.config.settings import Settings
+from headrace.core.clock import Clock
+from headrace.core.errors import HeadraceError, InvalidRequest, Retryable, of_kind
+from headrace.core.events import Event, Failed
+from headrace.core.ids import new_id
+from headrace.edge.bodies import ClientGone, read_body
+from headrace.edge.routes import bearer
+from headrace.identity.keys import Caller
+from headrace.serving.dialects import Asked, Dialect, Encoder, Headers
+from headrace.serving.gateway import Call, Gateway
+
+GENERATION_HEADER = b"headrace-generation-id"
+_NS_PER_S = 1_000_000_000
+_log = logging.getLogger(__name__)
+
+Authenticate = Callable[[Headers], Caller]
+
+
+class Exchange(msgspec.Struct):
+    """One HTTP exchange: what came with it and whether its reply has begun."""
+
+    headers: Headers
+    send: Send
+    request_id: str
+    begun: bool = False
+
+
+class Endpoint:
+    """What the endpoints of every dialect share: who asks, errors, hanging up."""
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        gateway: Gateway,
+        authenticate: Authenticate,
+        settings: Settings,
+        clock: Clock,
+    ) -> None:
+        self.dialect = dialect
+        self.gateway = gateway
+        self.settings = settings
+        self.clock = clock
+        self._authenticate = authenticate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; when the client hangs up, cancel the work at once."""
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        exchange = Exchange(headers, send, f"req_{new_id(self.clock)}")
+        try:
+            caller = self._authenticate(headers)
+            body = await read_body(scope, receive, bytes_max=self.settings.body_bytes_max)
+            asked = self.dialect.decode(body, headers, depth_max=self.settings.json_depth_max)
+            await _until_gone(self.answer(exchange, caller, asked), receive)
+        except ClientGone:
+            return
+        except HeadraceError as error:
+            await self.fail(exchange, error)
+        except Exception:
+            _log.exception("unexpected error in %s", scope["path"])
+            await self.fail(exchange, HeadraceError("Headrace made a mistake; its log says more"))
+
+    async def answer(self, exchange: Exchange, caller: Caller, asked: Asked) -> None:
+        """Do the work of this endpoint."""
+        raise NotImplementedError
+
+    async def fail(self, exchange: Exchange, error: HeadraceError) -> None:
+        """Send an error as the dialect spells it."""
+        if exchange.begun:
+            return
+        param = error.param if isinstance(error, InvalidRequest) else None
+        message = error.message if error.hint is None else f"{error.message} ({error.hint})"
+        extra: list[tuple[bytes, bytes]] = []
+        if isinstance(error, Retryable) and error.retry_after_s is not None:
+            extra.append((b"retry-after", str(max(1, round(error.retry_after_s))).encode()))
+        body = self.dialect.error(error.kind, message, param, exchange.request_id)
+        await self.begin(exchange, self.dialect.status(error.kind), b"application/json", extra)
+        await exchange.send({"type": "http.response.body", "body": body})
+
+    async def begin(
+        self,
+        exchange: Exchange,
+        status: int,
+        content_type: bytes,
+        extra: list[tuple[bytes, bytes]],
+    ) -> None:
+        """Send the status line and headers."""
+        exchange.begun = True
+        name = self.dialect.request_id_header.encode()
+        headers = [
+            (b"content-type", content_type),
+            (b"cache-control", b"no-store"),
+            (name, exchange.request_id.encode()),
+            *extra,
+        ]
+        start = {"type": "http.response.start", "status": status, "headers": headers}
+        await exchange.send(start)
+
+
+class Generate(Endpoint):
+    """The endpoint that makes a model answer."""
+
+    async def answer(self, exchange: Exchange, caller: Caller, asked: Asked) -> None:
+        """Run the call and send its events, streamed or whole."""
+        call = self.gateway.generate(caller, asked.request, dialect=self.dialect.name)
+        try:
+            if asked.stream:
+                await self._stream(exchange, call, asked)
+            else:
+                await self._whole(exchange, call, asked)
+        finally:
+            await call.events.aclose()
+
+    async def _whole(self, exchange: Exchange, call: Call, asked: Asked) -> None:
+        events = [event async for event in call.events]
+        last = events[-1]
+        if isinstance(last, Failed):
+            raise of_kind(last.kind, last.message, retry_after_s=last.retry_after_s)
+        body = self.dialect.reply(
+            asked, events, generation_id=call.id, created_s=self.clock.now_ns() // _NS_PER_S
+        )
+        extra = [(GENERATION_HEADER, call.id.encode())]
+        extra.append((b"content-length", str(len(body)).encode()))
+        await self.begin(exchange, 200, b"application/json", extra)
+        await exchange.send({"type": "http.response.body", "body": body})
+
+    async def _stream(self, exchange: Exchange, call: Call, asked: Asked) -> None:
+        encoder = self.dialect.encoder(
+            asked, generation_id=call.id, created_s=self.clock.now_ns() // _NS_PER_S
+        )
+        first = asyncio.ensure_future(anext(call.events))
+        try:
+            # The status tells the truth if the engine speaks or refuses in time.
+            await asyncio.wait({first}, timeout=self.settings.first_event_wait_s)
+            if first.done() and isinstance(first.exception(), HeadraceError):
+                await first
+            extra = [(GENERATION_HEADER, call.id.encode()), (b"x-accel-buffering", b"no")]
+            await self.begin(exchange, 200, b"text/event-stream; charset=utf-8", extra)
+            await self._relay(exchange, call, encoder, first)
+        finally:
+            if not first.done():
+                first.cancel()
+                with contextlib.suppress(asyncio.CancelledError, HeadraceError):
+                    await first
+        await exchange.send({"type": "http.response.body", "body": b""})
+
+    async def _relay(
+        self, exchange: Exchange, call: Call, encoder: Encoder, first: asyncio.Future[Event]
+    ) -> None:
+        pulse = _Pulse(exchange.send, encoder, self.settings.heartbeat_s)
+        try:
+            event = await first
+            await pulse.send(encoder.encode(event))
+            async for event in call.events:
+                await pulse.send(encoder.encode(event))
+        except HeadraceError as error:
+            retry_after_s = error.retry_after_s if isinstance(error, Retryable) else None
+            failed = Failed(error.kind, error.message, retry_after_s)
+            await pulse.send(encoder.encode(failed))
+        finally:
+            pulse.stop()
+
+
+class _Pulse:
+    """Sends chunks, and a keep-alive after each silence of `every_s` seconds."""
+
+    def __init__(self, send: Send, encoder: Encoder, every_s: float) -> None:
+        self._send = send
+        self._encoder = encoder
+        self._every_s = every_s
+        self._spoke = False
+        self._beat: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(every_s, self._due) if every_s else None
+
+    async def send(self, chunk: bytes) -> None:
+        self._spoke = True
+        await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+    def _due(self) -> None:
+        if not self._spoke:
+            self._beat = self._loop.create_task(self.send(self._encoder.keep_alive()))
+        self._spoke = False
+        self._timer = self._loop.call_later(self._every_s, self._due)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._beat is not None:
+            self._beat.cancel()
+
+
+async def _until_gone(work: Awaitable[None], receive: Receive) -> None:
+    """Do the work unless the client hangs up first; then cancel it and see it end."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnect(receive))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        gone.cancel()
+        if not task.done():
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+    if not task.cancelled():
+        task.result()
+
+
+async def _disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

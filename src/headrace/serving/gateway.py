@@ -1,0 +1,224 @@
+"""The gateway: the one road of every model call, whatever its dialect.
+
+1. who      the caller, known by its key                         (serving/app.py)
+2. may      the model exists and this caller may use it
+3. afford   a place among the running calls is free
+4. where    the engine that serves the model, loaded if need be  (serving/pool.py)
+5. stream   the engine's events, counted as they pass
+6. settle   the journal holds what was used before the last event leaves
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+
+from headrace.core.clock import Clock
+from headrace.core.errors import EngineUnavailable, HeadraceError, Overloaded
+from headrace.core.events import Delta, Event, Failed, Finished, Started
+from headrace.core.ids import new_id
+from headrace.core.models import Model, Usage
+from headrace.core.requests import Request
+from headrace.identity.keys import Caller
+from headrace.ledger.meter import Meter
+from headrace.ledger.records import GenerationClosed, GenerationOpened
+from headrace.serving.engine import Engine
+from headrace.serving.metrics import Metrics
+from headrace.serving.pool import Pool
+
+_NS_PER_MS = 1_000_000
+_RETRY_AFTER_S = 2.0
+_log = logging.getLogger(__name__)
+
+
+class Gateway:
+    """Takes requests in nobody's dialect and answers with events.
+
+    Args:
+        pool: The engines.
+        meter: Writes the journal.
+        metrics: Counts for operators.
+        clock: The house's clock.
+        running_max: Model calls at the same time.
+    """
+
+    def __init__(
+        self, pool: Pool, *, meter: Meter, metrics: Metrics, clock: Clock, running_max: int
+    ) -> None:
+        self._pool = pool
+        self._meter = meter
+        self._metrics = metrics
+        self._clock = clock
+        self._running_max = running_max
+        self._running = 0
+        self._draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def models(self) -> tuple[Model, ...]:
+        """The models that may be asked for, the default one first."""
+        return self._pool.models()
+
+    def ready(self) -> bool:
+        """Whether a call of the default model would be taken now."""
+        return not self._draining and self._pool.default().ready()
+
+    def generate(self, caller: Caller, request: Request, *, dialect: str) -> "Call":
+        """Admit one model call. Nothing runs before its events are read.
+
+        Raises:
+            ModelNotFound: The model is not served here.
+            Overloaded: Too many calls run already.
+            EngineUnavailable: Headrace is stopping.
+        """
+        engine = self._pool.find(request.model)
+        if self._draining:
+            raise EngineUnavailable("Headrace is stopping", retry_after_s=_RETRY_AFTER_S)
+        if self._running >= self._running_max:
+            raise Overloaded(
+                f"{self._running} model calls are running, which is the limit of this server",
+                retry_after_s=_RETRY_AFTER_S,
+            )
+        return Call(self, caller, request, engine, dialect)
+
+    async def count_tokens(self, request: Request) -> int:
+        """Prompt tokens of a request, exactly as the engine will count them."""
+        async with self._pool.engine(request.model) as engine:
+            return await engine.count_tokens(request)
+
+    async def drain(self, wait_s: float) -> None:
+        """Take no more calls and wait for those that run, up to `wait_s` seconds."""
+        self._draining = True
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._idle.wait()
+        except TimeoutError:
+            _log.warning("%d model calls are cut off by the stop", self._running)
+
+    def enter(self) -> None:
+        """Count a call in."""
+        self._running += 1
+        self._idle.clear()
+        self._metrics.running.set(self._running)
+
+    def leave(self) -> None:
+        """Count a call out."""
+        self._running -= 1
+        self._metrics.running.set(self._running)
+        if self._running == 0:
+            self._idle.set()
+
+    async def run(self, call: "Call") -> AsyncGenerator[Event]:
+        """The events of one call; closing the generator cancels it in the engine."""
+        self.enter()
+        try:
+            self._meter.open(call.opened())
+            async with self._pool.engine(call.request.model) as engine:
+                # Not `async for` alone: the engine must hear of a cancel now, not at collection.
+                events = engine.stream(call.request)
+                try:
+                    async for event in events:
+                        call.see(event)
+                        if isinstance(event, Finished | Failed):
+                            await self._settle(call, durable=True)
+                        yield event
+                finally:
+                    await events.aclose()
+        except HeadraceError as error:
+            call.refused(error)
+            raise
+        finally:
+            await self._settle(call, durable=False)
+            self.leave()
+
+    async def _settle(self, call: "Call", *, durable: bool) -> None:
+        """Close the call's record, once; the first to come wins."""
+        if call.settled:
+            return
+        call.settled = True
+        closed = call.closed()
+        await self._meter.close(closed, durable=durable)
+        self._metrics.record(
+            model=call.engine.model.id,
+            dialect=call.dialect,
+            outcome=closed.stop,
+            usage=call.usage,
+            first_token_ms=closed.first_token_ms,
+            duration_ms=closed.duration_ms,
+        )
+
+
+class Call:
+    """One model call on the road, and what has been seen of it so far."""
+
+    def __init__(
+        self, gateway: Gateway, caller: Caller, request: Request, engine: Engine, dialect: str
+    ) -> None:
+        clock = gateway._clock  # noqa: SLF001 - a call is the gateway's own bookkeeping  # pyright: ignore[reportPrivateUsage]
+        self.id = new_id(clock)
+        self.request = request
+        self.engine = engine
+        self.dialect = dialect
+        self.settled = False
+        self.usage = Usage()
+        self.events = gateway.run(self)
+        self._caller = caller
+        self._clock = clock
+        self._opened_ns = clock.now_ns()
+        self._started_ns = clock.monotonic_ns()
+        self._first_token_ns: int | None = None
+        self._stop = "cancelled"
+        self._error_kind: str | None = None
+
+    def see(self, event: Event) -> None:
+        """Take note of an event on its way out."""
+        if isinstance(event, Delta):
+            if self._first_token_ns is None:
+                self._first_token_ns = self._clock.monotonic_ns()
+            # A cut answer is accounted to the last count received.
+            used = self.usage
+            self.usage = Usage(used.input, used.cached, event.output_tokens, used.reasoning)
+        elif isinstance(event, Started):
+            self.usage = event.usage
+        elif isinstance(event, Finished):
+            self.usage = event.usage
+            self._stop = event.stop
+        else:
+            self.usage = event.usage or self.usage
+            self._stop, self._error_kind = "failed", event.kind
+
+    def refused(self, error: HeadraceError) -> None:
+        """The engine would not take the call."""
+        self._stop, self._error_kind = "failed", error.kind
+
+    def opened(self) -> GenerationOpened:
+        """The record that the call begins."""
+        caller = self._caller
+        return GenerationOpened(
+            id=self.id,
+            organisation_id=caller.scope.organisation_id,
+            account_id=caller.scope.account_id,
+            key_id=caller.key_id,
+            purpose=caller.purpose,
+            model_id=self.engine.model.id,
+            release_digest=self.engine.info.digest,
+            engine=self.engine.info.name,
+            dialect=self.dialect,
+            started_ns=self._opened_ns,
+        )
+
+    def closed(self) -> GenerationClosed:
+        """The record of what the call used and how it ended."""
+        now_ns, first_ns = self._clock.monotonic_ns(), self._first_token_ns
+        return GenerationClosed(
+            id=self.id,
+            usage=self.usage,
+            cost_nano=0,
+            first_token_ms=None if first_ns is None else _ms(first_ns - self._started_ns),
+            duration_ms=_ms(now_ns - self._started_ns),
+            stop=self._stop,
+            error_kind=self._error_kind,
+        )
+
+
+def _ms(duration_ns: int) -> int:
+    return round(duration_ns / _NS_PER_MS)

@@ -1,0 +1,117 @@
+"""Pool: the engines of all served models, started when first asked for.
+
+A model that does not fit beside the loaded ones takes the place of those that are idle longest.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from headrace.core.clock import Clock
+from headrace.core.errors import EngineUnavailable, ModelNotFound
+from headrace.core.models import Model
+from headrace.serving.engine import Engine
+
+_RETRY_AFTER_S = 5.0
+
+
+class Place(msgspec.Struct):
+    """One engine of the pool and what it holds of the machine."""
+
+    engine: Engine
+    memory_bytes: int
+    started: bool = False
+    users: int = 0
+    used_ns: int = 0
+
+
+class Pool:
+    """Engines by model id.
+
+    Args:
+        engines: Each engine with the memory it needs once loaded, in bytes; the first one is
+            the default model.
+        memory_bytes_max: What all loaded engines may hold together.
+        clock: Tells which engine was idle longest.
+    """
+
+    def __init__(
+        self, engines: Sequence[tuple[Engine, int]], *, memory_bytes_max: int, clock: Clock
+    ) -> None:
+        self._places = {engine.model.id: Place(engine, size) for engine, size in engines}
+        self._memory_bytes_max = memory_bytes_max
+        self._clock = clock
+        self._loading = asyncio.Lock()
+
+    def models(self) -> tuple[Model, ...]:
+        """Every model that may be asked for; the default one first."""
+        return tuple(place.engine.model for place in self._places.values())
+
+    def default(self) -> Engine:
+        """The engine of the default model."""
+        return next(iter(self._places.values())).engine
+
+    def find(self, model_id: str) -> Engine:
+        """The engine that serves a model, loaded or not.
+
+        Raises:
+            ModelNotFound: None does.
+        """
+        return self._place(model_id).engine
+
+    @asynccontextmanager
+    async def engine(self, model_id: str) -> AsyncGenerator[Engine]:
+        """An engine that is loaded and stays so while the context lasts.
+
+        Raises:
+            ModelNotFound: No such model is served.
+            EngineUnavailable: It cannot be loaded beside the models in use.
+        """
+        place = self._place(model_id)
+        place.users += 1
+        try:
+            if not place.started:
+                await self._start(place)
+            yield place.engine
+        finally:
+            place.users -= 1
+            place.used_ns = self._clock.monotonic_ns()
+
+    async def stop(self) -> None:
+        """Stop every loaded engine."""
+        started = [place for place in self._places.values() if place.started]
+        await asyncio.gather(*(place.engine.stop() for place in started))
+
+    def _place(self, model_id: str) -> Place:
+        place = self._places.get(model_id)
+        if place is None:
+            names = ", ".join(self._places)
+            raise ModelNotFound(f"the model {model_id!r} does not exist here; served: {names}")
+        return place
+
+    async def _start(self, place: Place) -> None:
+        # One load at a time: two at once could each fit and together not.
+        async with self._loading:
+            if place.started:
+                return
+            await self._make_room(place)
+            await place.engine.start()
+            place.started = True
+
+    async def _make_room(self, wanted: Place) -> None:
+        loaded = [place for place in self._places.values() if place.started]
+        idle = sorted((p for p in loaded if p.users == 0), key=lambda p: p.used_ns)
+        held = sum(place.memory_bytes for place in loaded)
+        while held + wanted.memory_bytes > self._memory_bytes_max and idle:
+            leaving = idle.pop(0)
+            leaving.started = False
+            await leaving.engine.stop()
+            held -= leaving.memory_bytes
+        # A single model is tried even when the estimate says no: the estimate may be wrong.
+        if held and held + wanted.memory_bytes > self._memory_bytes_max:
+            raise EngineUnavailable(
+                f"{wanted.engine.model.id} does not fit in memory beside the models in use",
+                retry_after_s=_RETRY_AFTER_S,
+            )
