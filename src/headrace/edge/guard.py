@@ -5,11 +5,12 @@ name that was rebound to a local address nor by a plain cross-site request.
 """
 
 import ipaddress
-from urllib.parse import urlsplit
+import re
 
 import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[0-9a-z._-]+)(?::\d{1,5})?")
 _LOCAL_NAMES = frozenset({"localhost"})
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -68,20 +69,21 @@ class Guard:
                 f"Host {host[:100]!r} is not served here; name it in the setting allowed_hosts"
                 " (HEADRACE_ALLOWED_HOSTS) if it is yours"
             )
-        if origin and urlsplit(origin).netloc != host:
+        if origin and origin.partition("://")[2] != host:
             return f"requests from the origin {origin[:100]!r} are not taken"
         if site == "cross-site" and not (mode == "navigate" and scope["method"] == "GET"):
             return "requests from other sites are not taken"
         return None
 
     def _host_allowed(self, host: str) -> bool:
-        name = urlsplit(f"//{host}").hostname if host else None
-        if name is None:
+        match = _HOST.fullmatch(host)
+        if match is None:
             return False
+        name = match[1]
         if name in self._hosts:
             return True
         try:
-            ipaddress.ip_address(name)
+            ipaddress.ip_address(name.strip("[]"))
         except ValueError:
             return False
         return True
