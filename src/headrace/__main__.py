@@ -3,7 +3,7 @@
 import sys
 
 _COMMANDS = {
-    "up": ("headrace.up", "serve a model to browsers, SDKs and this terminal"),
+    "up": ("headrace.up.commands", "serve a model to browsers, SDKs and this terminal"),
     "ask": ("headrace.agent.commands", "one answer, streamed to the terminal"),
     "models": ("headrace.catalog.commands", "list, pull, show, import and remove models"),
     "keys": ("headrace.identity.commands", "create, list and revoke API keys"),

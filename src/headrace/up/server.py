@@ -1,0 +1,86 @@
+"""The HTTP server, and what a signal does to it: first drain, then stop."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from types import FrameType
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from headrace.core.errors import ConfigError
+
+_BACKLOG = 1_024
+_KEEP_ALIVE_S = 75
+_CLOSE_S = 5
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening address, taken before anything else is started.
+
+    Raises:
+        ConfigError: The address is in use or not of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}",
+            hint="name another port with --port; --port 0 takes any free one",
+        ) from None
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """The address under which this machine reaches the listener."""
+    host, port = listener.getsockname()[:2]
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 - recognised, not bound
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class Server(uvicorn.Server):
+    """Serves until the first signal, then lets `drain` finish what runs; a second one hurries."""
+
+    def __init__(self, app: ASGIApp, drain: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                loop="uvloop",
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                proxy_headers=False,
+                server_header=False,
+                backlog=_BACKLOG,
+                timeout_keep_alive=_KEEP_ALIVE_S,
+                timeout_graceful_shutdown=_CLOSE_S,
+            )
+        )
+        self._drain = drain
+        self._draining: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Called by uvicorn on SIGINT and SIGTERM; it would stop at once, we drain first."""
+        del sig, frame  # every signal means the same here
+        if self._draining is None:
+            self._loop.call_soon_threadsafe(self._begin)
+        else:
+            self._loop.call_soon_threadsafe(self._draining.cancel)
+
+    def _begin(self) -> None:
+        if self._draining is None:
+            self._draining = self._loop.create_task(self._drain_then_stop())
+
+    async def _drain_then_stop(self) -> None:
+        try:
+            await self._drain()
+        finally:
+            self.should_exit = True
