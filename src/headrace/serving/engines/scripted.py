@@ -1,0 +1,486 @@
+r"""ScriptedEngine: plays answers from a file, for tests, demos and fault drills.
+
+A script is one JSON file. Everything but `turns` may be left out:
+
+    {
+      "model": {"id": "parrot", "display_name": "Parrot", "context_tokens": 8192,
+                "abilities": {"tools": true, "thinking": true}},
+      "token_delay_ms": 0,
+      "embedding_dimensions": 8,
+      "turns": [
+        {"match": {"user": "(?i)weather in (\\w+)"},
+         "steps": [
+           {"thinking": "They want the weather."},
+           {"text": "Let me look. ", "token_delay_ms": 30},
+           {"tool_call": {"name": "weather", "arguments": {"city": "Delft"}}}]},
+        {"match": {"tool_result": true},
+         "steps": [{"text": "It rains."}]},
+        {"match": {"user": "again"}, "times": 1,
+         "steps": [{"error": {"kind": "overloaded", "message": "Busy.", "retry_after_s": 2}}]},
+        {"steps": [{"text": "Once upon"}, {"delay_ms": 500}, {"cut": true}]},
+        {"steps": [{"text": "Short."},
+                   {"finish": {"stop": "length", "usage": {"input": 7, "cached": 3}}}]}
+      ]
+    }
+
+Which turn plays: the first in the file that fits the request and has plays left. `match.user`
+is a regular expression searched in the text of the last user message, `match.tool_result` says
+whether the last message carries a tool's result; both must hold. A turn without `match` fits
+everything. `times` is how often a turn may play: by default once without `match`, and without
+limit with one. So turns without `match` play in order. When none fits, the user's last text is
+echoed.
+
+Steps, one field each (`token_delay_ms` may stand beside `text`, `thinking` and `tool_call`):
+
+- `text`, `thinking`: streamed token by token, `token_delay_ms` before each.
+- `tool_call`: `name`, `arguments` (an object, or a string sent as it is, malformed or not) and
+  optionally `id`; the arguments are streamed in pieces.
+- `delay_ms`: silence.
+- `error`: `kind` (one of the error tree's), `message`, `retry_after_s`. Before the first token it
+  is raised, afterwards it is a Failed event.
+- `cut`: the stream breaks off, as when an engine dies: Failed with kind `engine_failed`.
+- `finish`: ends the answer; `stop` and the figures of `usage` override what was counted.
+
+A token is a run of word characters or one other visible character, with the space before it.
+Stop sequences, `max_tokens` and logprobs are honoured: a scripted token is certain, its
+log probability is 0. Embeddings are unit vectors from a hash of the text.
+"""
+
+import asyncio
+import hashlib
+import math
+import re
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from headrace.core.clock import Clock
+from headrace.core.errors import (
+    ConfigError,
+    EngineUnavailable,
+    HeadraceError,
+    Retryable,
+    Unsupported,
+)
+from headrace.core.events import Delta, Event, Failed, Finished, Started, Stop, TokenLogprob
+from headrace.core.messages import Document, Image, Part, Text, Thinking, ToolCall, ToolResult
+from headrace.core.models import Abilities, Model, Usage
+from headrace.core.requests import Request
+from headrace.core.version import __version__
+from headrace.serving.engine import EngineInfo
+
+_TOKEN = re.compile(r"\s*\w+|\s*[^\w\s]|\s+")
+
+
+class _ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    id: str = "scripted"
+    display_name: str = "Scripted"
+    context_tokens: int = 8192
+    abilities: Abilities = Abilities(tools=True, thinking=True)
+
+
+class _Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    user: str | None = None
+    tool_result: bool | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            re.compile(self.user or "")
+        except re.error as error:
+            raise ValueError(f"`user` is not a regular expression: {error}") from None
+
+    def fits(self, request: Request) -> bool:
+        if self.user is not None and not re.search(self.user, _last_user_text(request)):
+            return False
+        return self.tool_result is None or self.tool_result == _ends_in_tool_result(request)
+
+
+class _CallSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    arguments: dict[str, Any] | str = ""
+    id: str | None = None
+
+
+class _ErrorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    kind: str
+    message: str
+    retry_after_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in _error_types():
+            raise ValueError(f"`kind` must be one of {', '.join(sorted(_error_types()))}")
+
+    def build(self) -> HeadraceError:
+        error_type = _error_types()[self.kind]
+        if issubclass(error_type, Retryable):
+            return error_type(self.message, retry_after_s=self.retry_after_s)
+        return error_type(self.message)
+
+
+class _UsageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    input: int | None = None
+    cached: int | None = None
+    output: int | None = None
+    reasoning: int | None = None
+
+
+class _FinishSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    stop: Stop | None = None
+    usage: _UsageSpec = _UsageSpec()
+
+
+_STEPS = ("text", "thinking", "tool_call", "delay_ms", "error", "cut", "finish")
+
+
+class _Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    text: str | None = None
+    thinking: str | None = None
+    tool_call: _CallSpec | None = None
+    delay_ms: float | None = None
+    error: _ErrorSpec | None = None
+    cut: bool = False
+    finish: _FinishSpec | None = None
+    token_delay_ms: float | None = None
+
+    def __post_init__(self) -> None:
+        given = [name for name in _STEPS if getattr(self, name) not in (None, False)]
+        if len(given) != 1:
+            raise ValueError(f"a step needs exactly one of {', '.join(_STEPS)}; got {given}")
+
+
+class _Turn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    steps: tuple[_Step, ...]
+    match: _Match | None = None
+    times: int | None = None
+
+
+class _Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    turns: tuple[_Turn, ...] = ()
+    model: _ModelSpec = _ModelSpec()
+    token_delay_ms: float = 0
+    embedding_dimensions: int | None = None
+
+
+class _Pause(msgspec.Struct, frozen=True):
+    ms: float
+
+
+class ScriptedEngine:
+    """Plays the script at `path`; the module's docstring has the format.
+
+    Raises:
+        ConfigError: The script cannot be read or is wrong; the text names the field.
+    """
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._script, digest = _read(path)
+        spec = self._script.model
+        abilities = spec.abilities
+        if self._script.embedding_dimensions is not None:
+            abilities = msgspec.structs.replace(abilities, embeddings=True)
+        self._model = Model(
+            spec.id, spec.display_name, spec.context_tokens, abilities, clock.now_ns()
+        )
+        self._info = EngineInfo("scripted", __version__, digest)
+        self._plays = [0] * len(self._script.turns)
+        self._running = False
+        self._stopped = asyncio.Event()
+
+    @property
+    def model(self) -> Model:
+        """The model that the script names."""
+        return self._model
+
+    @property
+    def info(self) -> EngineInfo:
+        """The digest is that of the script's file."""
+        return self._info
+
+    async def start(self) -> None:
+        """Begin to answer; the script plays on from where it stood."""
+        self._stopped.clear()
+        self._running = True
+
+    async def stop(self) -> None:
+        """Stop answering; answers under way fail."""
+        self._running = False
+        self._stopped.set()
+
+    def ready(self) -> bool:
+        """Whether it is started."""
+        return self._running
+
+    async def stream(self, request: Request) -> AsyncGenerator[Event]:
+        """Play the turn that fits `request`."""
+        if not self._running:
+            raise EngineUnavailable("the scripted engine is not started", retry_after_s=1)
+        started = False
+        player = _Player(request, await self.count_tokens(request), self._script.token_delay_ms)
+        for action in player.play(self._choose(request)):
+            if isinstance(action, HeadraceError):
+                if not started:
+                    raise action
+                yield player.failed(action)
+                return
+            if not isinstance(action, _Pause):
+                started = True
+                yield action
+            elif await self._stops_within(action.ms):
+                if not started:
+                    raise EngineUnavailable("the scripted engine was stopped")
+                yield player.failed(EngineUnavailable("the scripted engine was stopped"))
+                return
+
+    async def count_tokens(self, request: Request) -> int:
+        """Tokens of every message and tool, and one more for each message's role."""
+        tools = sum(
+            _count(tool.name) + _count(tool.description) + _count(_json(tool.parameters))
+            for tool in request.tools
+        )
+        parts = sum(_part_tokens(part) for message in request.messages for part in message.parts)
+        return tools + parts + len(request.messages)
+
+    async def embed(self, texts: tuple[str, ...]) -> tuple[tuple[tuple[float, ...], ...], int]:
+        """Unit vectors from a hash of each text.
+
+        Raises:
+            Unsupported: The script sets no `embedding_dimensions`.
+        """
+        dimensions = self._script.embedding_dimensions
+        if dimensions is None:
+            raise Unsupported(f"the model {self._model.id} makes no embeddings", param="model")
+        vectors = tuple(_vector(text, dimensions) for text in texts)
+        return vectors, sum(_count(text) for text in texts)
+
+    def _choose(self, request: Request) -> _Turn:
+        for number, turn in enumerate(self._script.turns):
+            times = turn.times if turn.times is not None else (None if turn.match else 1)
+            played = times is not None and self._plays[number] >= times
+            if not played and (turn.match is None or turn.match.fits(request)):
+                self._plays[number] += 1
+                return turn
+        return _Turn((_Step(text=_last_user_text(request) or "(nothing to echo)"),))
+
+    async def _stops_within(self, delay_ms: float) -> bool:
+        """Let `delay_ms` pass; True at once when the engine is stopped meanwhile."""
+        if delay_ms == 0:
+            await asyncio.sleep(0)  # others get their turn, and cancellation is seen
+            return self._stopped.is_set()
+        try:
+            async with asyncio.timeout(delay_ms / 1000):
+                await self._stopped.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+class _Player:
+    """Turns steps into events, pauses and errors; no I/O, no time."""
+
+    def __init__(self, request: Request, input_tokens: int, token_delay_ms: float) -> None:
+        self._request = request
+        self._input = input_tokens
+        self._token_delay_ms = token_delay_ms
+        self._stops = _StopFilter(request.stop)
+        self._started = False
+        self._output = self._reasoning = 0
+        self._calls = 0
+        self._index = -1
+        self._open: type[Part] | None = None
+        self._logprobs: list[TokenLogprob] = []
+
+    def play(self, turn: _Turn) -> Iterator[Event | _Pause | HeadraceError]:
+        """The whole turn; the last item is a Finished, a Failed or an error."""
+        for step in turn.steps:
+            if step.delay_ms is not None:
+                yield _Pause(step.delay_ms)
+            elif step.error is not None:
+                yield from self._flush()
+                yield step.error.build()
+                return
+            elif step.cut:
+                yield from self._flush()
+                yield from self._start()
+                yield Failed(
+                    "engine_failed", "the engine broke off its answer", usage=self._usage()
+                )
+                return
+            elif step.finish is not None:
+                yield from self._finish(step.finish)
+                return
+            else:
+                yield from self._say(step)
+                if self._stopped() is not None:
+                    break
+        yield from self._finish(_FinishSpec())
+
+    def failed(self, error: HeadraceError) -> Failed:
+        """`error` as the end of an answer that had begun."""
+        retry_after_s = error.retry_after_s if isinstance(error, Retryable) else None
+        return Failed(error.kind, error.message, retry_after_s, self._usage())
+
+    def _say(self, step: _Step) -> Iterator[Event | _Pause]:
+        delay_ms = self._token_delay_ms if step.token_delay_ms is None else step.token_delay_ms
+        for part in self._pieces(step):
+            if self._stopped() is not None:
+                return
+            yield _Pause(delay_ms)
+            if isinstance(part, ToolCall) and part.id:
+                yield from self._flush()
+                self._open = None  # each call is a part of its own
+            self._output += 1
+            self._reasoning += isinstance(part, Thinking)
+            if not isinstance(part, Text):
+                yield from self._flush()
+                yield from self._emit(part)
+                continue
+            self._logprobs.append(TokenLogprob(part.text, 0.0, tuple(part.text.encode())))
+            if text := self._stops.feed(part.text):
+                yield from self._emit(Text(text))
+
+    def _pieces(self, step: _Step) -> Iterator[Text | Thinking | ToolCall]:
+        if step.text is not None:
+            yield from (Text(token) for token in _TOKEN.findall(step.text))
+        elif step.thinking is not None:
+            yield from (Thinking(token) for token in _TOKEN.findall(step.thinking))
+        elif step.tool_call is not None:
+            call = step.tool_call
+            self._calls += 1
+            # From the request alone: the same in every replay, another in each later turn.
+            identifier = call.id or f"call_{len(self._request.messages)}_{self._calls}"
+            written = call.arguments if isinstance(call.arguments, str) else _json(call.arguments)
+            yield ToolCall(identifier, call.name, "")
+            yield from (ToolCall("", "", token) for token in _TOKEN.findall(written))
+
+    def _emit(self, part: Text | Thinking | ToolCall) -> Iterator[Event]:
+        yield from self._start()
+        if self._open is not type(part):
+            self._open = type(part)
+            self._index += 1
+        logprobs: tuple[TokenLogprob, ...] = ()
+        if isinstance(part, Text) and self._request.logprobs is not None:
+            logprobs = tuple(self._logprobs)
+        self._logprobs.clear()
+        yield Delta(self._index, part, self._output, logprobs)
+
+    def _start(self) -> Iterator[Event]:
+        if not self._started:
+            self._started = True
+            yield Started(self._request.model, Usage(input=self._input))
+
+    def _flush(self) -> Iterator[Event]:
+        if text := self._stops.flush():
+            yield from self._emit(Text(text))
+
+    def _finish(self, spec: _FinishSpec) -> Iterator[Event]:
+        yield from self._flush()
+        yield from self._start()
+        stop = spec.stop or self._stopped() or ("tool_calls" if self._calls else "end")
+        given = {name: n for name, n in msgspec.structs.asdict(spec.usage).items() if n is not None}
+        usage = msgspec.structs.replace(self._usage(), **given)
+        yield Finished(stop, usage, self._stops.matched if stop == "stop_sequence" else None)
+
+    def _stopped(self) -> Stop | None:
+        """Why the answer must end here, if it must."""
+        if self._stops.matched is not None:
+            return "stop_sequence"
+        if self._request.max_tokens is not None and self._output >= self._request.max_tokens:
+            return "length"
+        return None
+
+    def _usage(self) -> Usage:
+        return Usage(input=self._input, output=self._output, reasoning=self._reasoning)
+
+
+class _StopFilter:
+    """Lets text through up to a stop sequence; holds back what may be the start of one."""
+
+    def __init__(self, stops: tuple[str, ...]) -> None:
+        self._stops = tuple(stop for stop in stops if stop)
+        self._held = ""
+        self.matched: str | None = None
+
+    def feed(self, text: str) -> str:
+        """The text that may go out now."""
+        self._held += text
+        found = [(self._held.find(stop), stop) for stop in self._stops if stop in self._held]
+        if found:
+            at, self.matched = min(found)
+            return self._release(at, drop=True)
+        for start in range(len(self._held)):
+            if any(stop.startswith(self._held[start:]) for stop in self._stops):
+                return self._release(start)
+        return self._release(len(self._held))
+
+    def flush(self) -> str:
+        """What was held back: no stop sequence came of it."""
+        return self._release(len(self._held))
+
+    def _release(self, upto: int, *, drop: bool = False) -> str:
+        text, self._held = self._held[:upto], "" if drop else self._held[upto:]
+        return text
+
+
+def _read(path: Path) -> tuple[_Script, str]:
+    try:
+        content = path.read_bytes()
+        script = msgspec.json.decode(content, type=_Script)
+    except OSError as error:
+        raise ConfigError(f"cannot read the script {path}: {error.strerror}") from error
+    except msgspec.MsgspecError as error:
+        raise ConfigError(f"the script {path} is wrong: {error}") from error
+    return script, f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def _error_types() -> dict[str, type[HeadraceError]]:
+    """Every kind of the error tree that can be raised."""
+    found: dict[str, type[HeadraceError]] = {}
+    waiting: list[type[HeadraceError]] = [HeadraceError]
+    while waiting:
+        error_type = waiting.pop()
+        waiting += error_type.__subclasses__()
+        found.setdefault(error_type.kind, error_type)
+    return found
+
+
+def _last_user_text(request: Request) -> str:
+    for message in reversed(request.messages):
+        if message.role == "user" and message.text():
+            return message.text()
+    return ""
+
+
+def _ends_in_tool_result(request: Request) -> bool:
+    last = request.messages[-1:]
+    return any(isinstance(part, ToolResult) for message in last for part in message.parts)
+
+
+def _count(text: str) -> int:
+    return len(_TOKEN.findall(text))
+
+
+def _part_tokens(part: Part) -> int:
+    match part:
+        case Text() | Thinking():
+            return _count(part.text)
+        case ToolCall():
+            return _count(part.name) + _count(part.arguments)
+        case ToolResult():
+            return sum(_part_tokens(inner) for inner in part.parts)
+        case Document():
+            return _count(part.text or "") + 1
+        case Image():
+            return 1
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _vector(text: str, dimensions: int) -> tuple[float, ...]:
+    digest = hashlib.shake_256(text.encode()).digest(dimensions)
+    raw = [byte - 127.5 for byte in digest]
+    length = math.sqrt(sum(value * value for value in raw))
+    return tuple(value / length for value in raw)
