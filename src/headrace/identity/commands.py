@@ -1,0 +1,243 @@
+"""`headrace keys create|list|revoke`: over HTTP while `up` runs, else on the database."""
+
+import argparse
+import asyncio
+import http.client
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from headrace.config.runfile import RunFile, read_live
+from headrace.config.settings import Settings, load_settings
+from headrace.core.clock import SystemClock
+from headrace.core.errors import EngineUnavailable, HeadraceError, NotFound
+
+if TYPE_CHECKING:
+    from headrace.core.scope import Scope
+    from headrace.identity.keys import KeyRing
+
+T = TypeVar("T")
+
+_TIMEOUT_S = 30
+_NS_PER_S = 1_000_000_000
+_COLUMNS = ("id", "name", "purpose", "key", "made", "last used", "state")
+
+
+class MadeKey(msgspec.Struct, frozen=True):
+    """What making a key returns, over HTTP and directly."""
+
+    id: str
+    secret: str
+    name: str
+    purpose: str
+    expires_ns: int | None = None
+
+
+class ShownKey(msgspec.Struct, frozen=True):
+    """What listing keys shows of each one."""
+
+    id: str
+    name: str
+    last4: str
+    purpose: str
+    created_ns: int
+    expires_ns: int | None = None
+    revoked_ns: int | None = None
+    last_used_ns: int | None = None
+
+
+class _Keys(Protocol):
+    """Either way to the keys."""
+
+    def create(self, name: str, purpose: str, expires_days: int | None) -> MadeKey: ...
+    def list(self) -> list[ShownKey]: ...
+    def revoke(self, identifier: str) -> None: ...
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of `headrace keys`."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--data", metavar="FOLDER", help="data folder (HEADRACE_DATA)")
+    common.add_argument("--json", action="store_true", help="print JSON")
+    top = argparse.ArgumentParser("headrace keys", description="API keys of this installation.")
+    words = top.add_subparsers(dest="word", required=True, metavar="create|list|revoke")
+    create = words.add_parser("create", parents=[common], help="make a key; shown once")
+    create.add_argument("name", nargs="?", default="key", help="what to call it")
+    create.add_argument("--purpose", default="api", help="word that receipts show (default: api)")
+    create.add_argument("--expires-days", type=int, metavar="N", help="refuse it after N days")
+    words.add_parser("list", parents=[common], help="show all keys, without secrets")
+    revoke = words.add_parser("revoke", parents=[common], help="refuse a key from now on")
+    revoke.add_argument("id", help="id of the key, as `headrace keys list` shows it")
+    return top
+
+
+def main(arguments: list[str]) -> int:
+    """Run `headrace keys`; returns the exit code."""
+    flags = parser().parse_args(arguments)
+    settings = load_settings({"data": flags.data})
+    run = read_live(settings.data)
+    keys = _OnDisk(settings) if run is None else _OverHttp(run)
+    if flags.word == "create":
+        _create(keys, flags)
+    elif flags.word == "list":
+        _list(keys, as_json=flags.json)
+    else:
+        keys.revoke(flags.id)
+        print(json.dumps({"revoked": flags.id}) if flags.json else f"revoked {flags.id}")
+    return 0
+
+
+def _create(keys: _Keys, flags: argparse.Namespace) -> None:
+    made = keys.create(flags.name, flags.purpose, flags.expires_days)
+    if flags.json:
+        print(msgspec.json.encode(made).decode())
+        return
+    print(made.secret)
+    print(f"  key {made.name!r}, id {made.id}, purpose {made.purpose}")
+    if made.expires_ns is not None:
+        print(f"  expires {_day(made.expires_ns)}")
+    print("  Keep it now: it is stored as a hash only and cannot be shown again.")
+
+
+def _list(keys: _Keys, *, as_json: bool) -> None:
+    found = keys.list()
+    if as_json:
+        print(msgspec.json.encode({"keys": found}).decode())
+        return
+    if not found:
+        print("no keys yet; make one with: headrace keys create NAME")
+        return
+    now_ns = SystemClock().now_ns()
+    table = [_COLUMNS, *(_line(key, now_ns) for key in found)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for line in table:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        print("  ".join(cells).rstrip())
+
+
+def _line(key: ShownKey, now_ns: int) -> tuple[str, ...]:
+    used = "never" if key.last_used_ns is None else _day(key.last_used_ns)
+    return (
+        key.id,
+        key.name,
+        key.purpose,
+        f"hr-…{key.last4}",
+        _day(key.created_ns),
+        used,
+        _state(key, now_ns),
+    )
+
+
+def _state(key: ShownKey, now_ns: int) -> str:
+    if key.revoked_ns is not None:
+        return f"revoked {_day(key.revoked_ns)}"
+    if key.expires_ns is None:
+        return "live"
+    word = "expires" if key.expires_ns > now_ns else "expired"
+    return f"{word} {_day(key.expires_ns)}"
+
+
+def _day(time_ns: int) -> str:
+    return datetime.fromtimestamp(time_ns // _NS_PER_S, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+class _OverHttp:
+    """Keys of the running `headrace up`, which so hears of every change at once."""
+
+    def __init__(self, run: RunFile) -> None:
+        self._run = run
+
+    def create(self, name: str, purpose: str, expires_days: int | None) -> MadeKey:
+        wanted = {"name": name, "purpose": purpose, "expires_days": expires_days}
+        return msgspec.json.decode(self._ask("POST", "/admin/keys", wanted), type=MadeKey)
+
+    def list(self) -> list[ShownKey]:
+        reply = self._ask("GET", "/admin/keys")
+        return msgspec.json.decode(reply, type=dict[str, list[ShownKey]])["keys"]
+
+    def revoke(self, identifier: str) -> None:
+        self._ask("DELETE", f"/admin/keys/{quote(identifier, safe='')}")
+
+    def _ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> bytes:
+        # Not urllib: the server is on this machine, and no proxy may see the credential.
+        address = urlsplit(self._run.url)
+        connection = http.client.HTTPConnection(
+            address.hostname or "127.0.0.1", address.port, timeout=_TIMEOUT_S
+        )
+        headers = {"authorization": f"Bearer {self._run.credential}"}
+        try:
+            connection.request(
+                method, path, None if body is None else msgspec.json.encode(body), headers
+            )
+            response = connection.getresponse()
+            reply = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise EngineUnavailable(
+                f"the running headrace up (process {self._run.pid}) does not answer: {error}"
+            ) from None
+        finally:
+            connection.close()
+        if response.status >= http.HTTPStatus.BAD_REQUEST:
+            raise _error(response.status, reply)
+        return reply
+
+
+def _error(status: int, reply: bytes) -> HeadraceError:
+    """What the server said, as an error for the terminal."""
+    try:
+        told = msgspec.json.decode(reply, type=dict[str, dict[str, Any]])["error"]
+    except (msgspec.MsgspecError, KeyError):
+        return HeadraceError(f"the running headrace up answered with status {status}")
+    kind = NotFound if status == http.HTTPStatus.NOT_FOUND else HeadraceError
+    return kind(str(told.get("message")), hint=told.get("hint"))
+
+
+class _OnDisk:
+    """Keys in the database, when nothing runs that would hold them in memory."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def create(self, name: str, purpose: str, expires_days: int | None) -> MadeKey:
+        expires_ns = None
+        if expires_days is not None:
+            life_ns = timedelta(days=1) // timedelta(microseconds=1) * 1_000 * expires_days
+            expires_ns = SystemClock().now_ns() + life_ns
+        made = self._do(lambda ring, scope: ring.create(scope, name, purpose, expires_ns))
+        return MadeKey(made.id, made.secret, made.name, made.purpose, made.expires_ns)
+
+    def list(self) -> list[ShownKey]:
+        found = self._do(lambda ring, scope: ring.list(scope))
+        return [msgspec.convert(key, ShownKey, from_attributes=True) for key in found]
+
+    def revoke(self, identifier: str) -> None:
+        self._do(lambda ring, scope: ring.revoke(scope, identifier))
+
+    def _do(self, work: "Callable[[KeyRing, Scope], Awaitable[T]]") -> T:
+        return asyncio.run(_with_keys(self._settings.data, self._settings.database_url, work))
+
+
+async def _with_keys(
+    data: Path, url: str | None, work: "Callable[[KeyRing, Scope], Awaitable[T]]"
+) -> T:
+    """Open the database, act as its owner, close it."""
+    # SQL only when there is no server to ask: these imports take most of a second.
+    from headrace.config.secrets import load_or_create  # noqa: PLC0415 - see above
+    from headrace.identity.accounts import bootstrap  # noqa: PLC0415 - see above
+    from headrace.identity.keys import KeyRing  # noqa: PLC0415 - see above
+    from headrace.store.database import Database  # noqa: PLC0415 - see above
+
+    clock = SystemClock()
+    database = Database.at(data, url)
+    try:
+        database.migrate(clock)
+        home = await database.write(lambda connection: bootstrap(connection, clock))
+        ring = KeyRing(database, load_or_create(data, "pepper"), clock)
+        return await work(ring, home.owner)
+    finally:
+        database.close()

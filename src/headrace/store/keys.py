@@ -1,0 +1,158 @@
+"""Rows of API keys: hashes, never secrets."""
+
+from collections.abc import Mapping
+
+import msgspec
+from sqlalchemy import Connection, insert, or_, select, update
+
+from headrace.core.scope import Scope
+from headrace.store.accounts import Kind
+from headrace.store.schema import account, api_key
+from headrace.store.visibility import visible_to
+
+
+class Key(msgspec.Struct, frozen=True):
+    """What may be shown of a key. Times in nanoseconds since 1970."""
+
+    id: str
+    account_id: str
+    name: str
+    last4: str
+    purpose: str
+    created_ns: int
+    expires_ns: int | None
+    revoked_ns: int | None
+    last_used_ns: int | None
+
+
+class LiveKey(msgspec.Struct, frozen=True):
+    """What the door must know of a key that is not revoked."""
+
+    id: str
+    hash: str
+    scope: Scope
+    purpose: str
+    kind: Kind
+    expires_ns: int | None
+
+
+def add(
+    connection: Connection,
+    scope: Scope,
+    identifier: str,
+    *,
+    name: str,
+    secret_hash: str,
+    last4: str,
+    purpose: str,
+    created_ns: int,
+    expires_ns: int | None,
+) -> None:
+    """A new key that speaks for `scope`."""
+    row = {
+        "id": identifier,
+        "organisation_id": scope.organisation_id,
+        "account_id": scope.account_id,
+        "name": name,
+        "hash": secret_hash,
+        "last4": last4,
+        "purpose": purpose,
+        "created_ns": created_ns,
+        "expires_ns": expires_ns,
+    }
+    connection.execute(insert(api_key).values(row))
+
+
+def find_by_purpose(connection: Connection, scope: Scope, purpose: str) -> str | None:
+    """The id of the account's oldest key of that purpose, revoked or not."""
+    query = (
+        select(api_key.c.id)
+        .where(
+            api_key.c.organisation_id == scope.organisation_id,
+            api_key.c.account_id == scope.account_id,
+            api_key.c.purpose == purpose,
+        )
+        .order_by(api_key.c.created_ns, api_key.c.id)
+        .limit(1)
+    )
+    return connection.scalar(query)
+
+
+def replace_secret(
+    connection: Connection, scope: Scope, identifier: str, *, secret_hash: str, last4: str
+) -> None:
+    """Give the account's key a new secret; the old one is worth nothing from now on."""
+    connection.execute(
+        update(api_key)
+        .where(
+            api_key.c.id == identifier,
+            api_key.c.organisation_id == scope.organisation_id,
+            api_key.c.account_id == scope.account_id,
+        )
+        .values(hash=secret_hash, last4=last4, revoked_ns=None)
+    )
+
+
+def revoke(connection: Connection, scope: Scope, identifier: str, *, now_ns: int) -> str | None:
+    """Revoke a key that `scope` may see; returns its hash, None when there is no such key.
+
+    A key revoked before keeps the time of its first revocation.
+    """
+    seen = (api_key.c.id == identifier) & visible_to(scope, api_key)
+    connection.execute(
+        update(api_key).where(seen, api_key.c.revoked_ns.is_(None)).values(revoked_ns=now_ns)
+    )
+    return connection.scalar(select(api_key.c.hash).where(seen))
+
+
+def visible(connection: Connection, scope: Scope) -> tuple[Key, ...]:
+    """The keys that `scope` may see, oldest first."""
+    query = (
+        select(*(api_key.c[name] for name in Key.__struct_fields__))
+        .where(visible_to(scope, api_key))
+        .order_by(api_key.c.created_ns, api_key.c.id)
+    )
+    return tuple(Key(**row) for row in connection.execute(query).mappings())
+
+
+def live(connection: Connection, *, now_ns: int) -> tuple[LiveKey, ...]:
+    """Every key that opens something: not revoked, not expired, its account open.
+
+    Takes no scope: the table at the door, read before anybody is known.
+    """
+    query = (
+        select(api_key, account.c.kind)
+        .join(account, account.c.id == api_key.c.account_id)
+        .where(
+            api_key.c.revoked_ns.is_(None),
+            or_(api_key.c.expires_ns.is_(None), api_key.c.expires_ns > now_ns),
+            account.c.closed_ns.is_(None),
+        )
+    )
+    return tuple(
+        LiveKey(
+            id=row.id,
+            hash=row.hash,
+            scope=Scope(row.organisation_id, row.account_id),
+            purpose=row.purpose,
+            kind=row.kind,
+            expires_ns=row.expires_ns,
+        )
+        for row in connection.execute(query)
+    )
+
+
+def touch(connection: Connection, used_ns: Mapping[str, int]) -> None:
+    """Note when keys were last used, by id; a later time already there stands.
+
+    Takes no scope: the door writes it for all keys at once.
+    """
+    for identifier, time_ns in used_ns.items():
+        connection.execute(
+            update(api_key)
+            .where(
+                api_key.c.id == identifier,
+                or_(api_key.c.last_used_ns.is_(None), api_key.c.last_used_ns < time_ns),
+            )
+            .values(last_used_ns=time_ns)
+        )
