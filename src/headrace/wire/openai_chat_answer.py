@@ -1,0 +1,229 @@
+"""Chat Completions answers to the wire: chunks, whole replies, errors, lists of models."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from headrace.core.events import Delta, Event, Finished, Started, Stop, TokenLogprob, fold
+from headrace.core.messages import Message, Text, Thinking, ToolCall
+from headrace.core.models import Model, Usage
+from headrace.wire import sse
+
+_json = msgspec.json.encode
+
+_LOGPROB_MIN = -9999.0  # what OpenAI writes for "never"; JSON has no infinity
+
+FINISH_REASONS: dict[Stop, str] = {
+    "end": "stop",
+    "stop_sequence": "stop",
+    "length": "length",
+    "context_full": "length",
+    "tool_calls": "tool_calls",
+    "refusal": "content_filter",
+}
+
+ERRORS: dict[str, tuple[str, str | None]] = {
+    "invalid_request": ("invalid_request_error", None),
+    "context_too_long": ("invalid_request_error", "context_length_exceeded"),
+    "unsupported": ("invalid_request_error", "unsupported_parameter"),
+    "too_large": ("invalid_request_error", "request_too_large"),
+    "unauthenticated": ("invalid_request_error", "invalid_api_key"),
+    "forbidden": ("invalid_request_error", "permission_denied"),
+    "not_found": ("invalid_request_error", "not_found"),
+    "model_not_found": ("invalid_request_error", "model_not_found"),
+    "conflict": ("invalid_request_error", "conflict"),
+    "rate_limited": ("rate_limit_error", "rate_limit_exceeded"),
+    "overloaded": ("server_error", "overloaded"),
+    "engine_failed": ("server_error", "engine_failed"),
+    "engine_unavailable": ("server_error", "engine_unavailable"),
+    "timed_out": ("server_error", "timeout"),
+}
+"""Type and code of each kind of the error tree; every other kind is an internal error."""
+
+_INTERNAL = ("server_error", "internal_error")
+
+
+class StreamEncoder:
+    """Writes events as `chat.completion.chunk`s.
+
+    Args:
+        reply_id: The answer's id; the wire shows it after `chatcmpl-`.
+        created_s: When the answer began, in seconds since 1970.
+        model: The name the caller asked for.
+        include_usage: Whether the caller asked for a last chunk with the usage.
+        request_id: For dialects that name it in errors; this one does so in a header only.
+    """
+
+    def __init__(
+        self,
+        *,
+        reply_id: str,
+        created_s: int,
+        model: str,
+        include_usage: bool = False,
+        request_id: str = "",
+    ) -> None:
+        self._request_id = request_id
+        self._include_usage = include_usage
+        self._open = (
+            b'data: {"id":' + _json(f"chatcmpl-{reply_id}") + b',"object":"chat.completion.chunk"'
+            b',"created":%d,"model":' % created_s + _json(model) + b',"choices":['
+        )
+        # A chunk is preassembled but for what is new in it: a text costs one JSON string.
+        self._head = self._open + b'{"index":0,"delta":{'
+        self._text_head = self._head + b'"content":'
+        self._thinking_head = self._head + b'"reasoning_content":'
+        self._close = b'],"usage":null}\n\n' if include_usage else b"]}\n\n"
+        self._tail = b'},"logprobs":null,"finish_reason":null}' + self._close
+        self._calls: dict[int, int] = {}
+
+    def encode(self, event: Event) -> bytes:
+        """The bytes that tell of `event`, in order; none where the dialect has nothing to say."""
+        if isinstance(event, Delta):
+            return self._delta(event)
+        if isinstance(event, Started):
+            return self._head + b'"role":"assistant","content":"","refusal":null' + self._tail
+        if isinstance(event, Finished):
+            return self._finish(event)
+        error = encode_error(event.kind, event.message, param=None, request_id=self._request_id)
+        return sse.frame(error)
+
+    def keep_alive(self) -> bytes:
+        """A comment, which clients pass over."""
+        return sse.KEEP_ALIVE
+
+    def _delta(self, event: Delta) -> bytes:
+        part = event.part
+        if isinstance(part, Text):
+            head = self._text_head + _json(part.text)
+        elif isinstance(part, Thinking):
+            head = self._thinking_head + _json(part.text)
+        else:
+            head = self._head + self._call(event.index, part)
+        if not event.logprobs:
+            return head + self._tail
+        logprobs = _json({"content": _logprobs(event.logprobs), "refusal": None})
+        return head + b'},"logprobs":' + logprobs + b',"finish_reason":null}' + self._close
+
+    def _call(self, index: int, call: ToolCall) -> bytes:
+        number = self._calls.get(index)
+        if number is not None:
+            return b'"tool_calls":[{"index":%d,"function":{"arguments":%b}}]' % (
+                number,
+                _json(call.arguments),
+            )
+        number = self._calls[index] = len(self._calls)
+        return b'"tool_calls":[{"index":%d,"id":%b,"type":"function","function":%b}]' % (
+            number,
+            _json(call.id),
+            _json({"name": call.name, "arguments": call.arguments}),
+        )
+
+    def _finish(self, event: Finished) -> bytes:
+        reason = _json(FINISH_REASONS[event.stop])
+        out = self._head + b'},"logprobs":null,"finish_reason":' + reason + b"}" + self._close
+        if self._include_usage:
+            out += self._open + b'],"usage":' + _json(_usage(event.usage)) + b"}\n\n"
+        return out + sse.frame(b"[DONE]")
+
+
+def encode_reply(events: Sequence[Event], *, reply_id: str, created_s: int, model: str) -> bytes:
+    """The whole answer as one `chat.completion`.
+
+    Raises:
+        ValueError: The events do not end with Finished; a failure is answered as an error.
+    """
+    match events:
+        case [*_, Finished() as finished]:
+            pass
+        case _:
+            raise ValueError("only an answer that is Finished has a reply")
+    logprobs = [one for event in events if isinstance(event, Delta) for one in event.logprobs]
+    choice = {
+        "index": 0,
+        "message": _message(fold(events)),
+        "logprobs": {"content": _logprobs(logprobs), "refusal": None} if logprobs else None,
+        "finish_reason": FINISH_REASONS[finished.stop],
+    }
+    return _json(
+        {
+            "id": f"chatcmpl-{reply_id}",
+            "object": "chat.completion",
+            "created": created_s,
+            "model": model,
+            "choices": [choice],
+            "usage": _usage(finished.usage),
+        }
+    )
+
+
+def encode_error(error_kind: str, message: str, *, param: str | None, request_id: str) -> bytes:  # noqa: ARG001 - one signature for all dialects; here the id travels in a header only
+    """The body of an error of this kind."""
+    kind, code = ERRORS.get(error_kind, _INTERNAL)
+    return _json({"error": {"message": message, "type": kind, "param": param, "code": code}})
+
+
+def encode_models(models: Sequence[Model]) -> bytes:
+    """The body of GET /v1/models."""
+    return _json({"object": "list", "data": [_model(model) for model in models]})
+
+
+def encode_model(model: Model) -> bytes:
+    """The body of GET /v1/models/{id}."""
+    return _json(_model(model))
+
+
+def _model(model: Model) -> dict[str, Any]:
+    return {
+        "id": model.id,
+        "object": "model",
+        "created": model.created_ns // 1_000_000_000,
+        "owned_by": model.owned_by,
+    }
+
+
+def _message(message: Message) -> dict[str, Any]:
+    text = message.text()
+    calls = [
+        {
+            "id": part.id,
+            "type": "function",
+            "function": {"name": part.name, "arguments": part.arguments},
+        }
+        for part in message.parts
+        if isinstance(part, ToolCall)
+    ]
+    wire: dict[str, Any] = {
+        "role": "assistant",
+        "content": text if text or not calls else None,
+        "refusal": None,
+    }
+    reasoning = "".join(part.text for part in message.parts if isinstance(part, Thinking))
+    if reasoning:
+        wire["reasoning_content"] = reasoning
+    if calls:
+        wire["tool_calls"] = calls
+    return wire
+
+
+def _usage(usage: Usage) -> dict[str, Any]:
+    return {
+        "prompt_tokens": usage.input,
+        "completion_tokens": usage.output,
+        "total_tokens": usage.input + usage.output,
+        "prompt_tokens_details": {"cached_tokens": usage.cached},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
+    }
+
+
+def _logprobs(tokens: Sequence[TokenLogprob]) -> list[dict[str, Any]]:
+    return [_logprob(one) | {"top_logprobs": [_logprob(top) for top in one.top]} for one in tokens]
+
+
+def _logprob(one: TokenLogprob) -> dict[str, Any]:
+    return {
+        "token": one.token,
+        "logprob": max(one.logprob, _LOGPROB_MIN),
+        "bytes": list(one.bytes) or None,
+    }
