@@ -37,7 +37,7 @@ class _Sidecar(msgspec.Struct, frozen=True):
     version: int = 1
 
 
-class _Cut(Exception):  # noqa: N818 - not an error yet: it is tried again
+class _Cut(Exception):
     """The connection broke, or the server is busy; more may come at the next try."""
 
 
@@ -73,7 +73,6 @@ def download(url: str, order: Order, *, identity: str, headers: Mapping[str, str
                 ) from None
             time.sleep(_WAIT_S * 2**failures)
         else:
-            transfer.finish()
             return
 
 
@@ -91,9 +90,6 @@ class _Transfer:
         with contextlib.suppress(OSError):
             return self._order.target.stat().st_size
         return 0
-
-    def finish(self) -> None:
-        self._sidecar.unlink(missing_ok=True)
 
     def run(self) -> None:
         """Take what one connection gives.
@@ -116,7 +112,8 @@ class _Transfer:
                 self._receive(response, start)
         except urllib.error.HTTPError as error:
             error.close()
-            self._refused(error)
+            if start == 0 or error.headers.get("Content-Range") != f"bytes */{start}":
+                self._refused(error)
         except (OSError, HTTPException) as error:
             raise _Cut(_reason(error)) from None
 
@@ -127,7 +124,8 @@ class _Transfer:
             return 0, ""
         if sidecar.identity != self._identity:
             return 0, ""
-        return self.done_bytes(), sidecar.validator
+        done, expected = self.done_bytes(), self._order.size_bytes
+        return (0 if expected is not None and done > expected else done), sidecar.validator
 
     def _refused(self, error: urllib.error.HTTPError) -> None:
         if error.code == _RANGE_NOT_SATISFIABLE:
@@ -184,7 +182,7 @@ class _Transfer:
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
     """Follows redirects to https alone; from this machine also to itself."""
 
-    def redirect_request(
+    def redirect_request(  # noqa: PLR0917 - urllib's signature
         self,
         req: urllib.request.Request,
         fp: IO[bytes],

@@ -47,9 +47,14 @@ def fetch(source: HubSource, order: Order) -> Fetched:
 
 
 def _look_up(source: HubSource) -> tuple[str, dict[str, str], _Found]:
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url  # noqa: PLC0415 - heavy
+    from huggingface_hub import (  # noqa: PLC0415 - heavy
+        get_hf_file_metadata,  # pyright: ignore[reportUnknownVariableType] - a bare dict in it
+        hf_hub_url,
+    )
     from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415 - heavy
-    from huggingface_hub.utils import build_hf_headers  # noqa: PLC0415 - heavy
+    from huggingface_hub.utils import (  # noqa: PLC0415 - heavy
+        build_hf_headers,  # pyright: ignore[reportUnknownVariableType] - a bare dict in it
+    )
 
     url = hf_hub_url(source.repository, source.file, revision=source.revision)
     check_url(url)

@@ -31,7 +31,7 @@ from headrace.catalog.card import (
 from headrace.catalog.fetch import fetch
 from headrace.catalog.fetching import Fetched, Order, Progress, file_digest, quiet, sync_folder
 from headrace.catalog.gguf import read_gguf
-from headrace.catalog.known import KnownModel, find_by_source, find_known
+from headrace.catalog.known import KnownModel, find_by_digest, find_by_source, find_known
 from headrace.catalog.sources import FileSource, Source, WebSource, file_of, is_source, parse_source
 from headrace.core.clock import Clock, SystemClock
 from headrace.core.errors import CatalogError, Conflict, ModelNotFound
@@ -69,7 +69,7 @@ class _Plan(msgspec.Struct, frozen=True):
 
     @property
     def digest(self) -> str | None:
-        if self.known is not None and self.known.digest is not None:
+        if self.known is not None:
             return self.known.digest
         return self.source.digest if isinstance(self.source, WebSource) else None
 
@@ -253,26 +253,34 @@ class Library:
             file_of(plan.source),
             progress,
             digest=plan.digest,
-            size_bytes=known.size_bytes if known is not None else None,
+            size_bytes=known.bytes if known is not None else None,
         )
         fetched = fetch(plan.source, order)
         stamp = _verified(fetched, plan, progress)
+        try:
+            card = self._describe(fetched, stamp, plan.model_id, order.file)
+        except CatalogError:
+            fetched.path.unlink(missing_ok=True)
+            raise
+        return self._install(fetched.path, card, stamp)
+
+    def _describe(self, fetched: Fetched, stamp: _Stamp, model_id: str, file: str) -> Card:
+        known = find_by_digest(stamp.digest)
         origin = Origin(
-            model_id=plan.model_id,
+            model_id=model_id,
             source=fetched.source,
             display_name=known.display_name if known else None,
             licence=known.licence if known else None,
             licence_url=known.licence_url if known else None,
         )
-        card = make_card(
+        return make_card(
             read_gguf(fetched.path),
             origin,
-            file=order.file,
+            file=file,
             digest=stamp.digest,
             size_bytes=stamp.size_bytes,
             added_ns=self._clock.now_ns(),
         )
-        return self._install(fetched.path, card, stamp)
 
     def _install(self, path: Path, card: Card, stamp: _Stamp) -> Installed:
         """Put file, card and stamp into one folder, and that in place by one rename."""
