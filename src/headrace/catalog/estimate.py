@@ -122,18 +122,20 @@ class Estimator:
 
     Args:
         machine: The machine.
-        measured: Speeds by digest, at the threads the engine uses.
+        threads: Those of the engine; default `default_threads`.
+        measured: Speeds by digest, at those threads.
         installed: The models those digests may belong to.
     """
 
     def __init__(
         self,
         machine: Machine,
+        threads: int | None = None,
         measured: Mapping[str, Speed] | None = None,
         installed: Iterable[Sized] = (),
     ) -> None:
         self.machine = machine
-        self.threads = default_threads(machine)
+        self.threads = threads or default_threads(machine)
         self._measured = measured or {}
         self._anchors = [model for model in installed if model.digest in self._measured]
 

@@ -401,7 +401,10 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def _make_private(folder: Path) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make a folder and those above it, readable by their owner only."""
+    if not folder.parent.exists():
+        _make_private(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def _fetch_again(card: Card) -> str:
