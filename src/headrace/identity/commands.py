@@ -16,6 +16,8 @@ from headrace.config.runfile import RunFile, read_live
 from headrace.config.settings import Settings, load_settings
 from headrace.core.clock import SystemClock
 from headrace.core.errors import EngineUnavailable, HeadraceError, NotFound
+from headrace.identity.new_key import NewKey
+from headrace.store.key import Key
 
 if TYPE_CHECKING:
     from headrace.core.scope import Scope
@@ -28,34 +30,11 @@ _NS_PER_S = 1_000_000_000
 _COLUMNS = ("id", "name", "purpose", "key", "made", "last used", "state")
 
 
-class MadeKey(msgspec.Struct, frozen=True):
-    """What making a key returns, over HTTP and directly."""
-
-    id: str
-    secret: str
-    name: str
-    purpose: str
-    expires_ns: int | None = None
-
-
-class ShownKey(msgspec.Struct, frozen=True):
-    """What listing keys shows of each one."""
-
-    id: str
-    name: str
-    last4: str
-    purpose: str
-    created_ns: int
-    expires_ns: int | None = None
-    revoked_ns: int | None = None
-    last_used_ns: int | None = None
-
-
 class _Keys(Protocol):
     """Either way to the keys."""
 
-    def create(self, name: str, purpose: str, expires_days: int | None) -> MadeKey: ...
-    def list(self) -> list[ShownKey]: ...
+    def create(self, name: str, purpose: str, expires_days: int | None) -> NewKey: ...
+    def list(self) -> tuple[Key, ...]: ...
     def revoke(self, identifier: str) -> None: ...
 
 
@@ -120,7 +99,7 @@ def _list(keys: _Keys, *, as_json: bool) -> None:
         print("  ".join(cells).rstrip())
 
 
-def _line(key: ShownKey, now_ns: int) -> tuple[str, ...]:
+def _line(key: Key, now_ns: int) -> tuple[str, ...]:
     used = "never" if key.last_used_ns is None else _day(key.last_used_ns)
     return (
         key.id,
@@ -133,7 +112,7 @@ def _line(key: ShownKey, now_ns: int) -> tuple[str, ...]:
     )
 
 
-def _state(key: ShownKey, now_ns: int) -> str:
+def _state(key: Key, now_ns: int) -> str:
     if key.revoked_ns is not None:
         return f"revoked {_day(key.revoked_ns)}"
     if key.expires_ns is None:
@@ -152,13 +131,13 @@ class _OverHttp:
     def __init__(self, run: RunFile) -> None:
         self._run = run
 
-    def create(self, name: str, purpose: str, expires_days: int | None) -> MadeKey:
+    def create(self, name: str, purpose: str, expires_days: int | None) -> NewKey:
         wanted = {"name": name, "purpose": purpose, "expires_days": expires_days}
-        return msgspec.json.decode(self._ask("POST", "/admin/keys", wanted), type=MadeKey)
+        return msgspec.json.decode(self._ask("POST", "/admin/keys", wanted), type=NewKey)
 
-    def list(self) -> list[ShownKey]:
+    def list(self) -> tuple[Key, ...]:
         reply = self._ask("GET", "/admin/keys")
-        return msgspec.json.decode(reply, type=dict[str, list[ShownKey]])["keys"]
+        return msgspec.json.decode(reply, type=dict[str, tuple[Key, ...]])["keys"]
 
     def revoke(self, identifier: str) -> None:
         self._ask("DELETE", f"/admin/keys/{quote(identifier, safe='')}")
@@ -203,17 +182,15 @@ class _OnDisk:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def create(self, name: str, purpose: str, expires_days: int | None) -> MadeKey:
+    def create(self, name: str, purpose: str, expires_days: int | None) -> NewKey:
         expires_ns = None
         if expires_days is not None:
             life_ns = timedelta(days=1) // timedelta(microseconds=1) * 1_000 * expires_days
             expires_ns = SystemClock().now_ns() + life_ns
-        made = self._do(lambda ring, scope: ring.create(scope, name, purpose, expires_ns))
-        return MadeKey(made.id, made.secret, made.name, made.purpose, made.expires_ns)
+        return self._do(lambda ring, scope: ring.create(scope, name, purpose, expires_ns))
 
-    def list(self) -> list[ShownKey]:
-        found = self._do(lambda ring, scope: ring.list(scope))
-        return [msgspec.convert(key, ShownKey, from_attributes=True) for key in found]
+    def list(self) -> tuple[Key, ...]:
+        return self._do(lambda ring, scope: ring.list(scope))
 
     def revoke(self, identifier: str) -> None:
         self._do(lambda ring, scope: ring.revoke(scope, identifier))

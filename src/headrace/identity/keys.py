@@ -13,30 +13,19 @@ from headrace.core.errors import Forbidden, InvalidRequest, NotFound, Unauthenti
 from headrace.core.ids import new_id
 from headrace.core.scope import Scope
 from headrace.identity import delegation
+from headrace.identity.new_key import NewKey
 from headrace.identity.secrets import KEY_PREFIX, SECRET_LENGTH_MAX, digest, new_secret
 from headrace.store import accounts
 from headrace.store import keys as rows
 from headrace.store.accounts import Kind
 from headrace.store.database import Database
-from headrace.store.keys import Key, LiveKey
+from headrace.store.key import Key
+from headrace.store.keys import LiveKey
 
 _NAME_LENGTH_MAX = 100
 _PURPOSE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _NS_PER_S = 1_000_000_000
 _NS_MAX = 2**63 - 1  # the year 2262
-
-
-class NewKey(msgspec.Struct, frozen=True):
-    """A key just made; the only time its secret is seen."""
-
-    id: str
-    secret: str
-    name: str
-    purpose: str
-    expires_ns: int | None = None
-
-    def __repr__(self) -> str:
-        return f"NewKey(id={self.id!r}, secret=hidden)"
 
 
 class Caller(msgspec.Struct, frozen=True):

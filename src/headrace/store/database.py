@@ -60,7 +60,9 @@ class Database:
         if url is not None:
             return cls(url)
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return cls(URL.create("sqlite", database=str(data / "headrace.db")))
+        path = data / "headrace.db"
+        path.touch(mode=0o600)
+        return cls(URL.create("sqlite", database=str(path)))
 
     @property
     def name(self) -> str:

@@ -7,22 +7,9 @@ from sqlalchemy import Connection, insert, or_, select, update
 
 from headrace.core.scope import Scope
 from headrace.store.accounts import Kind
+from headrace.store.key import Key
 from headrace.store.schema import account, api_key
 from headrace.store.visibility import visible_to
-
-
-class Key(msgspec.Struct, frozen=True):
-    """What may be shown of a key. Times in nanoseconds since 1970."""
-
-    id: str
-    account_id: str
-    name: str
-    last4: str
-    purpose: str
-    created_ns: int
-    expires_ns: int | None
-    revoked_ns: int | None
-    last_used_ns: int | None
 
 
 class LiveKey(msgspec.Struct, frozen=True):

@@ -1,6 +1,6 @@
 """Who may see a row: its own account, and the owners and admins of its organisation."""
 
-from sqlalchemy import ColumnElement, Table, and_, exists, or_
+from sqlalchemy import ColumnElement, Connection, Table, and_, exists, or_, select
 
 from headrace.core.scope import Scope
 from headrace.store.schema import account
@@ -8,13 +8,21 @@ from headrace.store.schema import account
 
 def visible_to(scope: Scope, table: Table) -> ColumnElement[bool]:
     """The condition on `table`, which has the two scope columns."""
-    oversees = exists().where(
+    return and_(
+        table.c.organisation_id == scope.organisation_id,
+        or_(table.c.account_id == scope.account_id, _oversees(scope)),
+    )
+
+
+def oversees(connection: Connection, scope: Scope) -> bool:
+    """Whether `scope` may see all rows of its organisation."""
+    return bool(connection.scalar(select(_oversees(scope))))
+
+
+def _oversees(scope: Scope) -> ColumnElement[bool]:
+    return exists().where(
         account.c.id == scope.account_id,
         account.c.organisation_id == scope.organisation_id,
         account.c.role.in_(["owner", "admin"]),
         account.c.closed_ns.is_(None),
-    )
-    return and_(
-        table.c.organisation_id == scope.organisation_id,
-        or_(table.c.account_id == scope.account_id, oversees),
     )
