@@ -58,12 +58,9 @@ def position(connection: Connection, name: str) -> str | None:
 def move(connection: Connection, name: str, before: str | None, after: str) -> bool:
     """Move a projection on, unless another process has moved it meanwhile (then False)."""
     if before is None:
-        made = (
-            _insert(connection)(projection)
-            .values(name=name, position=after)
-            .on_conflict_do_nothing()
-        )
-        return connection.execute(made).rowcount == 1
+        made = _insert(connection)(projection).values(name=name, position=after)
+        first = made.on_conflict_do_nothing().returning(projection.c.name)
+        return connection.execute(first).first() is not None
     moved = (
         update(projection)
         .where(projection.c.name == name, projection.c.position == before)

@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import Connection, delete, insert, select, update
 
 from headrace.core.events import join
-from headrace.core.messages import Part, Text, Thinking, ToolCall
+from headrace.core.messages import Part, Text
 from headrace.core.scope import Scope
 from headrace.store.conversations import owned
 from headrace.store.messages import (
@@ -35,7 +35,7 @@ class ReplyEvent(msgspec.Struct, frozen=True):
 
     seq: int
     index: int
-    part: Text | Thinking | ToolCall
+    part: Part
     v: int = VERSION
 
 
@@ -137,8 +137,7 @@ def load_events(
         .order_by(reply_event.c.seq)
         .limit(rows_max)
     )
-    payloads = connection.scalars(query).all()
-    return tuple(event for payload in payloads for event in _events(payload) if event.seq > after)
+    return _events(connection.scalars(query).all(), after)
 
 
 def finish_reply(
@@ -187,10 +186,9 @@ def interrupt_running(connection: Connection) -> int:
             .where(reply_event.c.message_id == row.id)
             .order_by(reply_event.c.seq)
         )
-        for payload in payloads:
-            for event in _events(payload):
-                builder.add(event.index, event.part)
-                seq = event.seq
+        for event in _events(payloads.all(), seq):
+            builder.add(event.index, event.part)
+            seq = event.seq
         # Readers may have seen events that were lost. Their numbers are never given again, so
         # that no reader takes the events of a continued reply for what follows on those.
         seq += UNFLUSHED_EVENTS_MAX
@@ -203,8 +201,18 @@ def interrupt_running(connection: Connection) -> int:
     return len(found)
 
 
-def _events(payload: str) -> list[ReplyEvent]:
-    return msgspec.json.decode(payload, type=list[ReplyEvent])
+def _events(payloads: Sequence[str], after: int) -> tuple[ReplyEvent, ...]:
+    """The events in rows after number `after`.
+
+    Rows may overlap: a flush whose success was not heard of is stored again.
+    """
+    events: list[ReplyEvent] = []
+    for payload in payloads:
+        for event in msgspec.json.decode(payload, type=list[ReplyEvent]):
+            if event.seq > after:
+                events.append(event)
+                after = event.seq
+    return tuple(events)
 
 
 def _delete_events(connection: Connection, message_id: str) -> None:
