@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
     Raises:
         HeadraceError: It cannot be done; the text says why and what to do.
     """
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     settings = load_settings({"data": options.data})
     try:
         return options.run(settings, Library(settings.data), options)
@@ -36,15 +36,16 @@ def main(arguments: list[str]) -> int:
         return _INTERRUPTED
 
 
-def _parser() -> "ArgumentParser":
+def parser() -> "ArgumentParser":
+    """The command's arguments, for itself and for what checks the documentation."""
     import argparse  # noqa: PLC0415 - not needed by those who import the tables
 
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--data", metavar="FOLDER", help="data folder (HEADRACE_DATA)")
-    parser = argparse.ArgumentParser(
+    words = argparse.ArgumentParser(
         prog="headrace models", description="Models: list, pull, show, import and remove them."
     )
-    actions = parser.add_subparsers(dest="command", required=True, metavar="ACTION")
+    actions = words.add_subparsers(dest="command", required=True, metavar="ACTION")
 
     action = actions.add_parser("list", parents=[common], help="installed models")
     action.add_argument("--available", action="store_true", help="what could be pulled, too")
@@ -71,7 +72,7 @@ def _parser() -> "ArgumentParser":
     action.add_argument("model", metavar="ID")
     action.add_argument("--force", action="store_true", help="even while it is in use")
     action.set_defaults(run=_remove)
-    return parser
+    return words
 
 
 def _list(settings: Settings, library: Library, options: "Namespace") -> int:

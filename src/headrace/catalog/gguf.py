@@ -94,7 +94,8 @@ def read_gguf(path: Path) -> Gguf:
     """
     try:
         with path.open("rb") as file:
-            return _parse(_Reader(file, path.name, path.stat().st_size))
+            name = path.name.removesuffix(".partial")
+            return _parse(_Reader(file, name, path.stat().st_size))
     except OSError as error:
         raise CatalogError(f"cannot read {path}: {error.strerror or error}") from None
 
@@ -104,14 +105,14 @@ class _Reader:
 
     def __init__(self, file: BinaryIO, name: str, size_bytes: int) -> None:
         self._file = file
-        self._name = name
+        self.name = name
         self.size_bytes = size_bytes
         self.position = 0
         self._end = min(size_bytes, _HEADER_BYTES_MAX)
 
     def broken(self, why: str) -> CatalogError:
         return CatalogError(
-            f"{self._name} is not a whole GGUF model: {why}",
+            f"{self.name} is not a whole GGUF model: {why}",
             hint="the file is cut short, altered or no model; fetch it again",
         )
 
@@ -257,7 +258,7 @@ def _parse(reader: _Reader) -> Gguf:
         raise reader.broken("it does not name its architecture")
     if header.number("split.count") > 1:
         raise CatalogError(
-            "this GGUF model is split into several files, which is not supported",
+            f"{reader.name} is one part of a model split into several, which is not supported",
             hint="join the parts with llama.cpp's gguf-split --merge and import the result",
         )
     sizes = _read_tensors(reader, header, architecture, tensors)
@@ -273,7 +274,7 @@ def _read_counts(reader: _Reader) -> tuple[int, int, int]:
         swapped = int.from_bytes(version.to_bytes(4, "little"), "big")
         what = "is big-endian" if swapped in _VERSIONS else f"has version {version}"
         raise CatalogError(
-            f"the GGUF file {what}; versions 2 and 3, little-endian, are read",
+            f"{reader.name} {what}; GGUF versions 2 and 3, little-endian, are read",
             hint="convert it with a current llama.cpp",
         )
     tensors = reader.length(_TENSORS_MAX, "a tensor count")
