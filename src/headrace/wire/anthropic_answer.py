@@ -315,12 +315,11 @@ def _block(part: Part) -> dict[str, Any]:
 
 
 def _usage(usage: Usage) -> dict[str, Any]:
-    wire: dict[str, Any] = {
+    """The dialect's `input_tokens` leave out those served from the cache."""
+    return {
         "input_tokens": usage.input - usage.cached,
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": usage.cached,
         "output_tokens": usage.output,
+        "output_tokens_details": {"thinking_tokens": usage.reasoning},
     }
-    if usage.reasoning:
-        wire["output_tokens_details"] = {"thinking_tokens": usage.reasoning}
-    return wire

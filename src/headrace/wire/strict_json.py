@@ -80,9 +80,9 @@ def check_depth(body: bytes, depth_max: int) -> None:
     structure = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     outside = structure.translate(_OPEN_CLOSE, _NOT_STRUCTURE).split(b'"')[::2]
     nested = b"".join(outside)
-    for _ in range(depth_max):
+    for _ in range(depth_max + 1):
         nested, before = nested.replace(b"()", b""), len(nested)
-        if len(nested) in (0, before):
+        if len(nested) == before:
             return
     raise TooLarge(f"The body is nested deeper than {depth_max} levels.")
 
