@@ -1,5 +1,6 @@
 """Routes of the API."""
 
+import ipaddress
 from collections.abc import Callable
 
 from starlette.requests import Request
@@ -15,7 +16,7 @@ from headrace.serving.dialects import AnthropicMessages, Headers, OpenAIChat, di
 from headrace.serving.endpoint import CountTokens, Generate
 from headrace.serving.gateway import Gateway
 from headrace.serving.metrics import Metrics
-from headrace.serving.models import ModelList, ModelShow
+from headrace.serving.models import Models
 
 _PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -48,6 +49,7 @@ def api_routes(
 
     shared = (gateway, authenticate, settings, clock)
     openai, anthropic = OpenAIChat(), AnthropicMessages()
+    models = Models(gateway, authenticate, clock)
 
     async def health(_: Request) -> Response:
         return json_response({"status": "ok"})
@@ -57,7 +59,10 @@ def api_routes(
         state = "ready" if ready else "the engine is not ready"
         return json_response({"status": state}, status=200 if ready else 503)
 
-    async def figures(_: Request) -> Response:
+    async def figures(request: Request) -> Response:
+        # Figures tell who uses what; beyond this machine they are for holders of a key.
+        if request.client is None or not _is_loopback(request.client.host):
+            authenticate(dict(request.headers))
         return Response(metrics.page(), media_type=_PROMETHEUS_TEXT)
 
     def post(path: str, endpoint: Generate | CountTokens) -> RuledRoute:
@@ -67,12 +72,19 @@ def api_routes(
         post("/v1/chat/completions", Generate(openai, *shared)),
         post("/v1/messages", Generate(anthropic, *shared)),
         post("/v1/messages/count_tokens", CountTokens(anthropic, *shared)),
-        route("/v1/models", ModelList(*shared), methods=["GET"], rule=Rule.KEY),
-        route("/v1/models/{model:path}", ModelShow(*shared), methods=["GET"], rule=Rule.KEY),
+        route("/v1/models", models, methods=["GET"], rule=Rule.KEY),
+        route("/v1/models/{model:path}", models, methods=["GET"], rule=Rule.KEY),
         route("/healthz", health, methods=["GET"], rule=Rule.PUBLIC),
         route("/readyz", readiness, methods=["GET"], rule=Rule.PUBLIC),
         route("/metrics", figures, methods=["GET"], rule=Rule.PUBLIC),
     ]
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
 
 
 def not_found(clock: Clock) -> Callable[[Request, HeadraceError], Response]:

@@ -50,7 +50,9 @@ class Dialect(Protocol):
         """Read a request body."""
         ...
 
-    def encoder(self, asked: Asked, *, generation_id: str, created_s: int) -> Encoder:
+    def encoder(
+        self, asked: Asked, *, generation_id: str, created_s: int, request_id: str
+    ) -> Encoder:
         """An encoder for one streamed answer."""
         ...
 
@@ -81,11 +83,12 @@ class OpenAIChat:
         return openai_chat.decode_request(body, depth_max=depth_max)
 
     def encoder(
-        self, asked: openai_chat.Decoded, *, generation_id: str, created_s: int
+        self, asked: openai_chat.Decoded, *, generation_id: str, created_s: int, request_id: str
     ) -> openai_chat.StreamEncoder:
         """An encoder for one streamed answer."""
+        del request_id  # travels in a header only
         return openai_chat.StreamEncoder(
-            reply_id=f"chatcmpl-{generation_id}",
+            reply_id=generation_id,
             created_s=created_s,
             model=asked.request.model,
             include_usage=asked.include_usage,
@@ -102,7 +105,7 @@ class OpenAIChat:
         """A whole answer."""
         return openai_chat.encode_reply(
             events,
-            reply_id=f"chatcmpl-{generation_id}",
+            reply_id=generation_id,
             created_s=created_s,
             model=asked.request.model,
         )
@@ -130,11 +133,14 @@ class AnthropicMessages:
         return anthropic.decode_request(body, version=version, depth_max=depth_max)
 
     def encoder(
-        self, asked: anthropic.Decoded, *, generation_id: str, created_s: int
+        self, asked: anthropic.Decoded, *, generation_id: str, created_s: int, request_id: str
     ) -> anthropic.StreamEncoder:
         """An encoder for one streamed answer."""
         return anthropic.StreamEncoder(
-            reply_id=f"msg_{generation_id}", created_s=created_s, model=asked.request.model
+            reply_id=generation_id,
+            created_s=created_s,
+            model=asked.request.model,
+            request_id=request_id,
         )
 
     def reply(
@@ -148,7 +154,7 @@ class AnthropicMessages:
         """A whole answer."""
         return anthropic.encode_reply(
             events,
-            reply_id=f"msg_{generation_id}",
+            reply_id=generation_id,
             created_s=created_s,
             model=asked.request.model,
         )

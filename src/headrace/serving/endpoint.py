@@ -17,10 +17,10 @@ from headrace.core.errors import HeadraceError, InvalidRequest, Retryable, of_ki
 from headrace.core.events import Event, Failed
 from headrace.core.ids import new_id
 from headrace.edge.bodies import ClientGone, read_body
-from headrace.edge.routes import bearer
 from headrace.identity.keys import Caller
 from headrace.serving.dialects import Asked, Dialect, Encoder, Headers
 from headrace.serving.gateway import Call, Gateway
+from headrace.wire import anthropic
 
 GENERATION_HEADER = b"headrace-generation-id"
 _NS_PER_S = 1_000_000_000
@@ -64,15 +64,19 @@ class Endpoint:
         try:
             caller = self._authenticate(headers)
             body = await read_body(scope, receive, bytes_max=self.settings.body_bytes_max)
-            asked = self.dialect.decode(body, headers, depth_max=self.settings.json_depth_max)
+            asked = self.decode(body, headers)
             await _until_gone(self.answer(exchange, caller, asked), receive)
         except ClientGone:
             return
         except HeadraceError as error:
             await self.fail(exchange, error)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the last resort, a 500 in the client's dialect
             _log.exception("unexpected error in %s", scope["path"])
             await self.fail(exchange, HeadraceError("Headrace made a mistake; its log says more"))
+
+    def decode(self, body: bytes, headers: Headers) -> Asked:
+        """Read the request."""
+        return self.dialect.decode(body, headers, depth_max=self.settings.json_depth_max)
 
     async def answer(self, exchange: Exchange, caller: Caller, asked: Asked) -> None:
         """Do the work of this endpoint."""
@@ -140,7 +144,10 @@ class Generate(Endpoint):
 
     async def _stream(self, exchange: Exchange, call: Call, asked: Asked) -> None:
         encoder = self.dialect.encoder(
-            asked, generation_id=call.id, created_s=self.clock.now_ns() // _NS_PER_S
+            asked,
+            generation_id=call.id,
+            created_s=self.clock.now_ns() // _NS_PER_S,
+            request_id=exchange.request_id,
         )
         first = asyncio.ensure_future(anext(call.events))
         try:
@@ -173,6 +180,26 @@ class Generate(Endpoint):
             await pulse.send(encoder.encode(failed))
         finally:
             pulse.stop()
+
+
+class CountTokens(Endpoint):
+    """The endpoint that counts a prompt's tokens without answering it."""
+
+    def decode(self, body: bytes, headers: Headers) -> anthropic.Decoded:
+        """Read a count request, which needs no `max_tokens`."""
+        version = headers.get("anthropic-version", anthropic.VERSION)
+        request = anthropic.decode_count_request(
+            body, version=version, depth_max=self.settings.json_depth_max
+        )
+        return anthropic.Decoded(request, stream=False)
+
+    async def answer(self, exchange: Exchange, caller: Caller, asked: Asked) -> None:
+        """Ask the engine."""
+        del caller
+        count = await self.gateway.count_tokens(asked.request)
+        await self.begin(exchange, 200, b"application/json", [])
+        body = anthropic.encode_count(count)
+        await exchange.send({"type": "http.response.body", "body": body})
 
 
 class _Pulse:

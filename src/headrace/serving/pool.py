@@ -53,6 +53,10 @@ class Pool:
         """The engine of the default model."""
         return next(iter(self._places.values())).engine
 
+    async def start_default(self) -> None:
+        """Load the default model, so that the first request need not wait for it."""
+        await self._start(next(iter(self._places.values())))
+
     def find(self, model_id: str) -> Engine:
         """The engine that serves a model, loaded or not.
 

@@ -1,0 +1,194 @@
+"""Where products and engines are put together; nowhere else do they meet."""
+
+import asyncio
+import contextlib
+import hmac
+import os
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import msgspec
+from sqlalchemy import Connection
+from starlette.types import ASGIApp
+
+from headrace.agent.client import Client
+from headrace.catalog.release import adopt
+from headrace.chat.app import Chat
+from headrace.config import runfile
+from headrace.config.secrets import load_or_create
+from headrace.config.settings import Settings
+from headrace.core.clock import Clock
+from headrace.core.scope import Scope
+from headrace.edge.routes import create_app
+from headrace.identity.accounts import bootstrap
+from headrace.identity.keys import KeyRing, NewKey
+from headrace.identity.sessions import Sessions
+from headrace.ledger.journal import Journal
+from headrace.ledger.meter import Meter
+from headrace.ledger.projection import Projector
+from headrace.serving.admin import admin_routes
+from headrace.serving.app import api_routes, not_found
+from headrace.serving.gateway import Gateway
+from headrace.serving.metrics import Metrics
+from headrace.serving.pool import Pool
+from headrace.store.accounts import Home
+from headrace.store.database import Database
+from headrace.up.models import Served
+
+_WORKER = "control"
+_FLUSH_S = 10.0
+
+
+class House(msgspec.Struct, frozen=True):
+    """All parts of one running Headrace that its start and stop have to do with."""
+
+    app: ASGIApp
+    run: runfile.RunFile
+    first_key: NewKey | None
+    link_path: str
+    gateway: Gateway
+    chat: Chat
+    pool: Pool
+
+    async def drain(self, wait_s: float) -> None:
+        """Let running answers finish, at most `wait_s` seconds, then mark what is left."""
+        await self.chat.drain(wait_s)
+        await self.gateway.drain(wait_s)
+        await self.pool.stop()
+
+
+class _Ground(msgspec.Struct, frozen=True):
+    """What every part stands on."""
+
+    settings: Settings
+    clock: Clock
+    url: str
+    pepper: bytes
+    database: Database
+    journal: Journal
+    home: Home
+    keys: KeyRing
+    sessions: Sessions
+
+
+@asynccontextmanager
+async def open_house(
+    settings: Settings, served: Served, clock: Clock, url: str
+) -> AsyncGenerator[House]:
+    """Open the store and the journal, recover what a crash left, and join all parts.
+
+    Args:
+        settings: All settings.
+        served: The engines, not started yet.
+        clock: The house's clock.
+        url: Under which commands and the chat reach the API.
+    """
+    pepper = load_or_create(settings.data, "pepper")
+    async with AsyncExitStack() as stack:
+        database = Database.at(settings.data, settings.database_url)
+        stack.callback(database.close)
+        database.migrate(clock)
+        home = await database.write(lambda connection: _settle_in(connection, served, clock))
+        journal = Journal.open(settings.data / "journal", _WORKER, clock)
+        stack.callback(journal.close)
+        projector = Projector(database, journal)
+        await projector.close_open()
+        # Runs late in the stop, when every call has written its record.
+        stack.push_async_callback(projector.catch_up)
+        await stack.enter_async_context(_background(projector.run()))
+        keys = KeyRing(database, pepper, clock)
+        await keys.reload()
+        stack.push_async_callback(keys.flush)
+        await stack.enter_async_context(_background(_keep_flushing(keys)))
+        sessions = Sessions(database, pepper, clock)
+        ground = _Ground(settings, clock, url, pepper, database, journal, home, keys, sessions)
+        house = await _join(ground, served)
+        stack.push_async_callback(house.pool.stop)
+        await stack.enter_async_context(house.chat.running())
+        yield house
+
+
+def _settle_in(connection: Connection, served: Served, clock: Clock) -> Home:
+    home = bootstrap(connection, clock)
+    for card in served.cards:
+        adopt(connection, home.owner, card, clock)
+    return home
+
+
+async def _join(ground: _Ground, served: Served) -> House:
+    settings, clock, keys, home = ground.settings, ground.clock, ground.keys, ground.home
+    metrics = Metrics()
+    pool = Pool(served.engines, memory_bytes_max=served.memory_bytes_max, clock=clock)
+    gateway = Gateway(
+        pool,
+        meter=Meter(ground.journal),
+        metrics=metrics,
+        clock=clock,
+        running_max=settings.running_requests_max,
+    )
+    first_key = await _first_key(keys, home)
+    operator = await keys.rotate(home.owner, "commands of this machine", "terminal")
+    chat_key = await keys.rotate(home.chat, "chat", "chat")
+    chat = Chat(ground.database, ground.sessions, Client(ground.url, chat_key.secret), settings)
+    routes = [
+        *api_routes(
+            gateway, find_key=keys.authenticate, metrics=metrics, settings=settings, clock=clock
+        ),
+        *admin_routes(keys, ground.sessions, clock),
+        *chat.routes(),
+    ]
+    app = create_app(
+        routes,
+        doorman=_Doorman(ground.sessions, operator, home),
+        allowed_hosts=frozenset(settings.allowed_hosts) | {settings.host},
+        not_found=not_found(clock),
+    )
+    run = runfile.RunFile(
+        url=ground.url,
+        pid=os.getpid(),
+        process_start=runfile.process_start(os.getpid()) or "",
+        credential=operator.secret,
+        started_ns=clock.now_ns(),
+    )
+    link_path = f"/signin?token={await ground.sessions.make_link(home.owner)}"
+    return House(app, run, first_key, link_path, gateway, chat, pool)
+
+
+async def _first_key(keys: KeyRing, home: Home) -> NewKey | None:
+    """A key for the first start; later ones are made by command."""
+    if any(key.purpose == "api" for key in await keys.list(home.owner)):
+        return None
+    return await keys.create(home.owner, "first")
+
+
+async def _keep_flushing(keys: KeyRing) -> None:
+    while True:
+        await asyncio.sleep(_FLUSH_S)
+        await keys.flush()
+
+
+@asynccontextmanager
+async def _background(work: Coroutine[None, None, None]) -> AsyncGenerator[None]:
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+class _Doorman:
+    """Tells the edge who a visitor is."""
+
+    def __init__(self, sessions: Sessions, operator: NewKey, home: Home) -> None:
+        self._sessions = sessions
+        self._credential = operator.secret
+        self._owner = home.owner
+
+    async def session(self, cookie: str) -> Scope | None:
+        return await self._sessions.find(cookie)
+
+    def operator(self, credential: str) -> Scope | None:
+        known = hmac.compare_digest(credential.encode(), self._credential.encode())
+        return self._owner if known else None
