@@ -72,6 +72,10 @@ class _Handler(BaseHTTPRequestHandler):
     site: Origin
     protocol_version = "HTTP/1.1"
 
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):
+            super().handle()
+
     def do_HEAD(self) -> None:
         self._answer()
 
@@ -125,6 +129,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: int, headers: dict[str, str], body: bytes) -> None:
         self.send_response(status)
+        html = self.path.endswith("/")
+        self.send_header("Content-Type", "text/html" if html else "application/octet-stream")
         for name, value in headers.items():
             self.send_header(name, value)
         if self.site.lengths:
