@@ -29,7 +29,7 @@ def test_images_come_from_data_urls_and_web_urls():
         "data:image/png;base64,\u00e9",
     ],
 )
-def test_other_urls_are_no_images(url):
+def test_other_urls_are_no_images(url: str):
     with pytest.raises(InvalidRequest) as caught:
         content.image_from_url(url, "image_url.url")
     assert caught.value.param == "image_url.url"
@@ -49,7 +49,7 @@ def test_text_documents_are_kept_as_text_and_others_as_data():
     "arguments",
     ['{"a": 1,\n "b":[ ]}', '{"a"', "[1]", "1", '"x"', '{"a":NaN}', "{" * 200, '{"a":1}}', "\x00"],
 )
-def test_arguments_survive_as_an_object_even_when_malformed(arguments):
+def test_arguments_survive_as_an_object_even_when_malformed(arguments: str):
     raw = bytes(content.arguments_object(arguments))
     assert isinstance(msgspec.json.decode(raw), dict)
     assert content.arguments_text(raw, "input") == arguments

@@ -14,7 +14,7 @@ from headrace.core.events import Failed
 from headrace.wire import anthropic, openai_chat
 
 PNG = "iVBORw0KGgo="
-OPENAI = {
+OPENAI: dict[str, Any] = {
     "model": "m",
     "messages": [
         {"role": "developer", "content": [{"type": "text", "text": "be brief"}]},
@@ -46,7 +46,7 @@ OPENAI = {
     "seed": 1,
     "temperature": 1,
 }
-ANTHROPIC = {
+ANTHROPIC: dict[str, Any] = {
     "model": "m",
     "max_tokens": 9,
     "system": [{"type": "text", "text": "be brief", "cache_control": {"type": "ephemeral"}}],
@@ -121,12 +121,11 @@ anything = st.recursive(
 
 def places(value: Any) -> list[tuple[Any, Any]]:
     """Every container in `value` with each of its keys."""
-    pairs = value.items() if isinstance(value, dict) else enumerate(value)
     found: list[tuple[Any, Any]] = []
-    for key, inner in pairs:
+    for key in [*range(len(value))] if hasattr(value, "append") else [*value]:
         found.append((value, key))
-        if isinstance(inner, dict | list):
-            found += places(inner)
+        if type(value[key]) in {dict, list}:
+            found += places(value[key])
     return found
 
 
@@ -143,11 +142,15 @@ def mutated(body: dict[str, Any], changes: list[Mutation]) -> bytes:
     return json.dumps(body).encode()
 
 
+def frame(kind: str, fields: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps({"type": kind} | fields).encode() + b"\n\n"
+
+
 def decode_strictly(body: bytes) -> None:
     anthropic.decode_request(body, version="2026-10-21")
 
 
-DECODERS = {
+DECODERS: dict[str, tuple[Callable[[bytes], object], dict[str, Any]]] = {
     "openai": (openai_chat.decode_request, OPENAI),
     "anthropic": (anthropic.decode_request, ANTHROPIC),
     "anthropic, new version": (decode_strictly, ANTHROPIC),
@@ -191,7 +194,7 @@ def test_arbitrary_bodies(body: bytes):
     st.lists(
         st.binary(max_size=20)
         | st.builds(
-            lambda kind, fields: b"data: " + json.dumps({"type": kind} | fields).encode() + b"\n\n",
+            frame,
             st.sampled_from(
                 ["message_start", "content_block_start", "content_block_delta", "message_delta"]
             ),

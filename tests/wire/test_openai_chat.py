@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import msgspec
@@ -18,6 +19,7 @@ from openai.types.chat.completion_create_params import (
 )
 from pydantic import TypeAdapter
 from starlette.applications import Starlette
+from starlette.requests import Request as StarletteRequest
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -106,7 +108,7 @@ def test_chunks_and_replies_are_what_the_client_library_expects(name: str):
 async def client():
     """The official client, talking to an application that answers as recorded."""
 
-    async def answer(request):
+    async def answer(request: StarletteRequest):
         name, wanted = (await request.json())["model"], await request.json()
         if name not in STREAMS:
             body = openai_chat.encode_error(
@@ -119,7 +121,7 @@ async def client():
             return Response(stream, media_type="text/event-stream")
         return Response(replied(STREAMS[name]), media_type="application/json")
 
-    async def models(_):
+    async def models(_: StarletteRequest):
         return Response(openai_chat.encode_models([Model("mill", "Mill", 99)]))
 
     app = Starlette(
@@ -146,9 +148,13 @@ async def test_the_official_client_reads_a_stream(client: openai.AsyncOpenAI):
             text += choice.delta.content or ""
             reason = choice.finish_reason
             for call in choice.delta.tool_calls or ():
-                arguments[call.index] = arguments.get(call.index, "") + call.function.arguments
+                assert call.function is not None
+                more = call.function.arguments or ""
+                arguments[call.index] = arguments.get(call.index, "") + more
     assert (text, reason) == ("Opening both.", "tool_calls")
     assert arguments == {0: '{"sluice": 1}', 1: '{"sluice": 2}'}
+    assert usage is not None
+    assert usage.completion_tokens_details is not None
     assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (12, 30, 42)
     assert usage.completion_tokens_details.reasoning_tokens == 4
 
@@ -160,9 +166,10 @@ async def test_the_official_client_reads_a_reply_and_models(client: openai.Async
     message = reply.choices[0].message
     assert message.content == "Opening both."
     assert message.model_extra == {"reasoning_content": "Which sluice?"}
-    assert [call.function.arguments for call in message.tool_calls] == [
-        '{"sluice": 1}',
-        '{"sluice": 2}',
+    assert message.tool_calls is not None
+    assert [call.to_dict()["function"] for call in message.tool_calls] == [
+        {"name": "open", "arguments": '{"sluice": 1}'},
+        {"name": "open", "arguments": '{"sluice": 2}'},
     ]
     assert [model.id async for model in client.models.list()] == ["mill"]
 
@@ -186,7 +193,7 @@ def test_models_are_what_the_client_library_expects():
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_requests_are_what_the_client_library_sends(stream: bool):  # noqa: FBT001 - parameter
+def test_requests_are_what_the_client_library_sends(*, stream: bool):
     tool = Tool("open", {"type": "object"}, "Opens a sluice.", strict=True)
     request = Request(
         model="mill",
@@ -225,12 +232,12 @@ def test_requests_are_what_the_client_library_sends(stream: bool):  # noqa: FBT0
         TypeAdapter(ChatCompletionToolUnionParam).validate_python(offered, extra="forbid")
 
 
-def decode(**fields) -> Request:
+def decode(**fields: Any) -> Request:
     body = {"model": "mill", "messages": [{"role": "user", "content": "hi"}], **fields}
     return openai_chat.decode_request(msgspec.json.encode(body)).request
 
 
-def messages(*items) -> tuple[Message, ...]:
+def messages(*items: dict[str, Any]) -> tuple[Message, ...]:
     return decode(messages=list(items)).messages
 
 
@@ -279,7 +286,7 @@ def test_ignored_and_unknown_fields_change_nothing():
         ),
     ],
 )
-def test_what_cannot_be_honoured_is_refused_by_name(fields, param):
+def test_what_cannot_be_honoured_is_refused_by_name(fields: dict[str, Any], param: str):
     with pytest.raises(Unsupported) as caught:
         decode(**fields)
     assert caught.value.param == param
@@ -322,7 +329,7 @@ def test_what_cannot_be_honoured_is_refused_by_name(fields, param):
         ),
     ],
 )
-def test_what_is_wrong_is_named(fields, param):
+def test_what_is_wrong_is_named(fields: dict[str, Any], param: str):
     with pytest.raises(InvalidRequest) as caught:
         decode(**fields)
     assert type(caught.value) is InvalidRequest
@@ -330,7 +337,7 @@ def test_what_is_wrong_is_named(fields, param):
 
 
 def test_a_schema_nested_too_deep_is_too_large():
-    schema: dict = {}
+    schema: dict[str, Any] = {}
     for _ in range(70):
         schema = {"items": schema}
     with pytest.raises(TooLarge):
@@ -345,7 +352,7 @@ def test_both_names_of_the_token_limit():
 @pytest.mark.parametrize(
     ("effort", "thinking"), [("none", False), ("minimal", True), ("max", True), (None, None)]
 )
-def test_reasoning_effort_turns_thinking_on_or_off(effort, thinking):
+def test_reasoning_effort_turns_thinking_on_or_off(effort: str | None, *, thinking: bool | None):
     assert decode(reasoning_effort=effort).thinking is thinking
 
 
@@ -402,12 +409,14 @@ def upstream(*bodies: object) -> list[Event]:
     return decoder.feed(stream) + decoder.end()
 
 
-def delta(finish_reason: str | None = None, **fields) -> dict:
+def delta(finish_reason: str | None = None, **fields: Any) -> dict[str, Any]:
     choice = {"index": 0, "delta": fields, "finish_reason": finish_reason}
     return {"model": "up", "choices": [choice]}
 
 
-def call(index: int | None = None, identifier: str | None = None, arguments: str = "") -> dict:
+def call(
+    index: int | None = None, identifier: str | None = None, arguments: str = ""
+) -> dict[str, Any]:
     function = {"name": "f" if identifier else None, "arguments": arguments}
     return {"index": index, "id": identifier, "function": function}
 
@@ -418,18 +427,19 @@ def test_an_upstream_without_the_last_line_is_whole_if_it_gave_a_reason():
 
 
 def test_a_cut_upstream_is_a_failure():
-    assert upstream(delta(content="hi"))[-1].kind == "engine_failed"
-    assert upstream()[-1].kind == "engine_failed"
+    failed = Failed("engine_failed", "The upstream's stream ended before its answer did.")
+    assert upstream(delta(content="hi"))[-1] == failed
+    assert upstream() == [failed]
 
 
 def test_an_upstreams_refusal_is_a_stop():
     events = upstream(delta(refusal="No."), delta("stop"))
     assert fold(events) == Message("assistant", (Text("No."),))
-    assert events[-1].stop == "refusal"
+    assert events[-1] == Finished("refusal", Usage())
 
 
 @pytest.mark.parametrize("numbers", [(0, 1), (0, 0), (None, None)])
-def test_calls_are_told_apart_by_number_or_id(numbers):
+def test_calls_are_told_apart_by_number_or_id(numbers: tuple[int | None, int | None]):
     events = upstream(
         delta(tool_calls=[call(numbers[0], "a", "{")]),
         delta(tool_calls=[call(numbers[0], None, "}")]),
@@ -467,5 +477,5 @@ def test_an_upstreams_error_in_the_stream_is_its_last_event():
         (502, b"", ("engine_failed", "HTTP status 502")),
     ],
 )
-def test_errors_of_upstreams_are_understood(status, body, failed):
+def test_errors_of_upstreams_are_understood(status: int, body: bytes, failed: tuple[str, str]):
     assert openai_chat.decode_error(status, body) == Failed(*failed)

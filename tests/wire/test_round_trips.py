@@ -5,6 +5,7 @@ import itertools
 import json
 import string
 from types import ModuleType
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -34,6 +35,8 @@ from headrace.core.models import Abilities, Model, Usage
 from headrace.core.requests import OutputFormat, Request, Sampling, Tool, ToolChoice
 from headrace.wire import anthropic, openai_chat
 
+Mode = Literal["auto", "none", "required", "named"]
+
 texts = st.text(max_size=12)
 some_text = st.text(min_size=1, max_size=12)
 names = st.text(string.ascii_letters + string.digits + "_-", min_size=1, max_size=12)
@@ -49,9 +52,7 @@ json_values = st.recursive(
     max_leaves=5,
 )
 objects = st.dictionaries(texts, json_values, max_size=3)
-object_texts = st.builds(
-    lambda value, indent: json.dumps(value, indent=indent), objects, st.sampled_from([None, 1])
-)
+object_texts = objects.map(json.dumps) | objects.map(lambda value: json.dumps(value, indent=1))
 broken_texts = st.sampled_from(['{"a":', "[1]", "x ", '{"a":NaN}', "{}}", "\x00", "[" * 99])
 
 text_parts = st.builds(Text, texts)
@@ -73,7 +74,8 @@ def parts(of: st.SearchStrategy[Part]) -> st.SearchStrategy[tuple[Part, ...]]:
 def choices(draw: st.DrawFn, offered: tuple[Tool, ...]) -> tuple[ToolChoice, bool]:
     if not offered:
         return ToolChoice(), True
-    mode = draw(st.sampled_from(["auto", "none", "required", "named"]))
+    modes: list[Mode] = ["auto", "none", "required", "named"]
+    mode = draw(st.sampled_from(modes))
     name = draw(st.sampled_from(offered)).name if mode == "named" else None
     return ToolChoice(mode, name), draw(st.booleans()) if mode != "none" else True
 
@@ -180,22 +182,22 @@ def anthropic_requests(draw: st.DrawFn) -> Request:
 
 
 @settings(max_examples=60, deadline=None)
-@given(openai_requests(), st.booleans())
-def test_chat_completions_requests(request: Request, stream: bool):  # noqa: FBT001 - drawn
+@given(request=openai_requests(), stream=st.booleans())
+def test_chat_completions_requests(request: Request, *, stream: bool):
     decoded = openai_chat.decode_request(openai_chat.encode_request(request, stream=stream))
     assert decoded == openai_chat.Decoded(request, stream, stream)
 
 
 @settings(max_examples=60, deadline=None)
-@given(anthropic_requests(), st.booleans())
-def test_messages_requests(request: Request, stream: bool):  # noqa: FBT001 - drawn
+@given(request=anthropic_requests(), stream=st.booleans())
+def test_messages_requests(request: Request, *, stream: bool):
     decoded = anthropic.decode_request(anthropic.encode_request(request, stream=stream))
     assert decoded == anthropic.Decoded(request, stream)
 
 
-usages = st.builds(
-    lambda cached, fresh, thought, said: Usage(cached + fresh, cached, thought + said, thought),
-    *[st.integers(0, 10**9)] * 4,
+counts = st.integers(0, 10**9)
+usages = st.tuples(counts, counts, counts, counts).map(
+    lambda of: Usage(of[0] + of[1], of[1], of[2] + of[3], of[3])
 )
 logprobs = st.builds(
     TokenLogprob,
@@ -246,8 +248,10 @@ def deltas_of(draw: st.DrawFn, index: int, part: Part, *, counted: bool) -> list
             first, *rest = pieces(part.arguments)
             opening = Delta(index, ToolCall(part.id, part.name, first))
             return [opening, *(Delta(index, ToolCall("", "", more)) for more in rest)]
-        case _:
+        case Thinking():
             return [Delta(index, part)]
+        case _:
+            raise AssertionError("no such part in an answer")
 
 
 @st.composite

@@ -26,7 +26,7 @@ EVENTS = [
 
 
 @given(st.lists(st.integers(0, len(STREAM)), max_size=20))
-def test_events_are_the_same_wherever_the_bytes_are_cut(cuts):
+def test_events_are_the_same_wherever_the_bytes_are_cut(cuts: list[int]):
     parser = Parser()
     events: list[ServerEvent] = []
     edges = [0, *sorted(cuts), len(STREAM)]

@@ -1,4 +1,5 @@
 import json
+from typing import cast
 
 import msgspec
 import pytest
@@ -37,7 +38,7 @@ DRAWING = msgspec.json.Decoder(Drawing)
         b'"raw \x00 byte"',
     ],
 )
-def test_malformed_json_is_an_invalid_request(body):
+def test_malformed_json_is_an_invalid_request(body: bytes):
     with pytest.raises(InvalidRequest):
         strict_json.decode(body, ANY)
 
@@ -52,7 +53,7 @@ def test_an_escaped_nul_is_text():
 
 
 @pytest.mark.parametrize("body", [b"[" * 64 + b"]" * 64, b'{"a":[' * 32 + b"1" + b"]}" * 32])
-def test_nesting_up_to_the_limit_is_allowed(body):
+def test_nesting_up_to_the_limit_is_allowed(body: bytes):
     strict_json.decode(body, ANY, depth_max=64)
     with pytest.raises(TooLarge):
         strict_json.decode(body, ANY, depth_max=63)
@@ -79,14 +80,14 @@ values = st.recursive(
 
 def depth(value: object) -> int:
     if isinstance(value, dict):
-        return 1 + max(map(depth, value.values()), default=0)
+        return 1 + max(map(depth, cast("dict[str, object]", value).values()), default=0)
     if isinstance(value, list):
-        return 1 + max(map(depth, value), default=0)
+        return 1 + max(map(depth, cast("list[object]", value)), default=0)
     return 0
 
 
 @given(values)
-def test_depth_is_counted_exactly(value):
+def test_depth_is_counted_exactly(value: object):
     body = json.dumps(value).encode()
     strict_json.check_depth(body, depth(value))
     if depth(value) > 1:
@@ -112,7 +113,7 @@ def test_depth_is_counted_exactly(value):
         ),
     ],
 )
-def test_the_error_names_the_field(body, param, message):
+def test_the_error_names_the_field(body: bytes, param: str | None, message: str):
     with pytest.raises(InvalidRequest) as caught:
         strict_json.decode(body, DRAWING)
     assert (caught.value.param, caught.value.message) == (param, message)

@@ -42,7 +42,12 @@ IGNORED_FIELDS = frozenset(
         "workspace_id",
     }
 )
-"""Top-level fields that are accepted and change nothing."""
+"""Top-level fields that are accepted and change nothing.
+
+Within others the same holds for `cache_control` everywhere, `thinking.budget_tokens` and
+`display`, `output_config.effort`, an image's `transformations`, and a tool's `defer_loading`,
+`allowed_callers`, `input_examples` and `eager_input_streaming`.
+"""
 
 REFUSED_FIELDS = {
     "compaction": "Compaction is not supported; shorten the messages.",

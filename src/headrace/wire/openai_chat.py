@@ -44,7 +44,7 @@ LOSSES = (
     "order of a user's parts: tool results come first, each as a message of its own",
     "ToolResult.is_error",
     "Finished.stop_sequence, and the stops `stop_sequence` and `context_full`",
-    "Document.media_type of a text document where it is unset",
+    "a Document without title, which gets one, or without media_type",
     "Started.usage of a stream, and all usage where include_usage is off",
 )
 """What this dialect cannot carry; encoding drops it."""

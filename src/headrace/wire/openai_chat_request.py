@@ -22,7 +22,11 @@ IGNORED_FIELDS = frozenset(
         "verbosity",  # advice that models served here were not trained on
     }
 )
-"""Top-level fields that are accepted and change nothing, each for a reason."""
+"""Top-level fields that are accepted and change nothing, each for a reason.
+
+Inside messages the same holds for `name` (models are not told who speaks), an image's
+`detail` and cache breakpoints; in `stream_options` for `include_obfuscation`.
+"""
 
 REFUSED_FIELDS = {
     "audio": "Audio output is not supported.",
