@@ -398,6 +398,12 @@ def test_parts_that_the_dialect_cannot_carry_are_not_dropped_silently():
         openai_chat.encode_request(Request(model="m", messages=(picture,)), stream=False)
 
 
+def test_proofs_of_thinking_have_no_chunk():
+    encoder = openai_chat.StreamEncoder(reply_id="1", created_s=1, model="mill")
+    assert encoder.encode(Delta(0, Thinking(signature="sig"))) == b""
+    assert encoder.encode(Delta(0, Thinking(redacted="x"))) == b""
+
+
 def test_a_text_delta_costs_one_small_chunk():
     encoder = openai_chat.StreamEncoder(reply_id="1", created_s=1, model="mill")
     assert len(encoder.encode(Delta(0, Text("hi")))) < 200

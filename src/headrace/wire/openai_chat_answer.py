@@ -98,6 +98,8 @@ class StreamEncoder:
         if isinstance(part, Text):
             head = self._text_head + _json(part.text)
         elif isinstance(part, Thinking):
+            if not part.text:
+                return b""  # a signature or redacted reasoning, which has no place here
             head = self._thinking_head + _json(part.text)
         else:
             head = self._head + self._call(event.index, part)
