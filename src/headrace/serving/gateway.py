@@ -143,7 +143,7 @@ class Gateway:
             outcome=closed.stop,
             usage=call.usage,
             first_token_ms=closed.first_token_ms,
-            duration_ms=closed.duration_ms,
+            duration_ms=closed.duration_ms or 0,
         )
 
 

@@ -21,6 +21,7 @@ from headrace.core.clock import Clock
 from headrace.core.scope import Scope
 from headrace.edge.routes import create_app
 from headrace.identity.accounts import bootstrap
+from headrace.identity.delegation import sign
 from headrace.identity.keys import KeyRing, NewKey
 from headrace.identity.sessions import Sessions
 from headrace.ledger.journal import Journal
@@ -37,6 +38,9 @@ from headrace.up.models import Served
 
 _WORKER = "control"
 _FLUSH_S = 10.0
+_NS_PER_S = 1_000_000_000
+# A statement is used at once; the rest allows for a clock that is set back in between.
+_SIGNED_FOR_S = 300
 
 
 class House(msgspec.Struct, frozen=True):
@@ -129,7 +133,16 @@ async def _join(ground: _Ground, served: Served) -> House:
     first_key = await _first_key(keys, home)
     operator = await keys.rotate(home.owner, "commands of this machine", "terminal")
     chat_key = await keys.rotate(home.chat, "chat", "chat")
-    chat = Chat(ground.database, ground.sessions, Client(ground.url, chat_key.secret), settings)
+    chat = Chat(
+        ground.database,
+        ground.sessions,
+        Client(ground.url, chat_key.secret),
+        sign=lambda account_id: sign(
+            ground.pepper, chat_key.id, account_id, clock.now_ns() // _NS_PER_S + _SIGNED_FOR_S
+        ),
+        clock=clock,
+        heartbeat_s=settings.heartbeat_s,
+    )
     routes = [
         *api_routes(
             gateway, find_key=keys.authenticate, metrics=metrics, settings=settings, clock=clock

@@ -22,7 +22,7 @@ from headrace.config.settings import Settings
 from headrace.core.clock import Clock
 from headrace.core.errors import ConfigError
 from headrace.serving.engine import Engine
-from headrace.serving.engines.llama import LlamaEngine, LlamaModel, LlamaOptions
+
 from headrace.serving.engines.scripted import ScriptedEngine
 
 _CHOSEN_FILE = "model"
@@ -110,7 +110,7 @@ def _first_choice(library: Library, estimator: Estimator, *, ask: bool) -> str:
         print(
             f"Taking {choice.embedded.known.display_name}; for better answers:"
             f" headrace up --model {better.known.model_id}"
-            f" ({size(better.known.size_bytes)}, {better.known.licence},"
+            f" ({size(better.known.bytes)}, {better.known.licence},"
             f" ≈ {rate(better.estimate.speed.decode_tokens_per_s)} tokens/s here)"
         )
     return choice.embedded.known.model_id
@@ -122,7 +122,7 @@ def _ask(choice: Choice) -> str:
         (
             str(number),
             offer.known.display_name,
-            size(offer.known.size_bytes),
+            size(offer.known.bytes),
             offer.known.licence,
             f"≈ {rate(offer.estimate.speed.decode_tokens_per_s)} tokens/s",
             offer.reason,
