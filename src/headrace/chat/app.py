@@ -17,6 +17,7 @@ from headrace.identity.sessions import Sessions
 from headrace.store.database import Database
 from headrace.store.messages import Limits
 
+LIMITS = Limits()
 REPLY_BYTES_MAX = 16 * TEXT_BYTES_MAX
 
 
@@ -43,7 +44,7 @@ class Chat:
         sign: Callable[[str], str],
         clock: Clock,
         heartbeat_s: float,
-        limits: Limits = Limits(),
+        limits: Limits = LIMITS,
         static: Path = STATIC,
     ) -> None:
         self._client = client

@@ -21,6 +21,11 @@ from headrace.store.messages import Begun, Limits, TreeMessage, Turn
 
 _ALL = "/chat/conversations/{conversation}/messages"
 _ONE = f"{_ALL}/{{message}}"
+_STREAM = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-store",
+    "x-accel-buffering": "no",
+}
 
 _NEW = msgspec.json.Decoder(NewMessage)
 _AGAIN = msgspec.json.Decoder(Regeneration)
@@ -140,20 +145,15 @@ class MessageEndpoints:
         asked = request.headers.get("last-event-id") or request.query_params.get("after", "0")
         after = bodies.number(asked, "after")
         reply = self._replies.find(message.id)
-        if reply is None and message.status == "running":
-            message = await self._read(request)
-        if reply is not None:
-            stream.check_place(reply, after)
-            events = stream.follow(reply, after, self._database, heartbeat_s=self._heartbeat_s)
-        else:
+        if reply is None:
+            if message.status == "running":
+                message = await self._read(request)
             # A row that still says running is about to begin: the reader comes again.
-            final = message.status != "running"
-            events = iter([stream.ended(message)] if final else [])
-        return StreamingResponse(
-            events,
-            media_type="text/event-stream",
-            headers={"cache-control": "no-store", "x-accel-buffering": "no"},
-        )
+            end = b"" if message.status == "running" else stream.ended(message)
+            return Response(end, headers=_STREAM)
+        stream.check_place(reply, after)
+        events = stream.follow(reply, after, self._database, heartbeat_s=self._heartbeat_s)
+        return StreamingResponse(events, headers=_STREAM)
 
     async def _read(self, request: Request) -> TreeMessage:
         scope: Scope = request.state.scope
