@@ -33,14 +33,15 @@ def clean_environment(home: Path) -> dict[str, str]:
 class Running:
     """One start of `headrace up`."""
 
-    def __init__(self, data: Path, model: str, flags: Sequence[str] = ()) -> None:
+    def __init__(self, data: Path, model: str | None, flags: Sequence[str] = ()) -> None:
         self.data = data
         home = data.parent / "home"
         home.mkdir(exist_ok=True)
         data.parent.mkdir(exist_ok=True)
+        chosen = () if model is None else ("--model", model)
         command = [sys.executable, "-m", "headrace", "up", "--yes", "--no-browser", "--port", "0"]
         self.process = subprocess.Popen(
-            [*command, "--data", str(data), "--model", model, *flags],
+            [*command, "--data", str(data), *chosen, *flags],
             env=clean_environment(home),
             cwd=home,
             stdin=subprocess.DEVNULL,
@@ -118,7 +119,7 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(data: Path, model: str, flags: Sequence[str] = ()) -> Generator[Running]:
+def running(data: Path, model: str | None, flags: Sequence[str] = ()) -> Generator[Running]:
     """`headrace up` for the length of the context."""
     started = Running(data, model, flags)
     try:
