@@ -160,11 +160,11 @@ class Library:
         Raises:
             CatalogError: The file was altered or cut short.
         """
+        if self.is_verified(installed):
+            return
         stamp_path = installed.path.parent / _STAMP_FILE
         card = installed.card
         now = _stamp_of(installed.path, card.digest)
-        if now is not None and _read_stamp(stamp_path) == now:
-            return
         found = file_digest(installed.path, progress)
         if found != card.digest:
             stamp_path.unlink(missing_ok=True)
@@ -174,6 +174,11 @@ class Library:
             )
         if now is not None and _stamp_of(installed.path, card.digest) == now:
             _write(stamp_path, now)
+
+    def is_verified(self, installed: Installed) -> bool:
+        """Whether the file has not changed since it was last hashed and found right."""
+        now = _stamp_of(installed.path, installed.card.digest)
+        return now is not None and _read_stamp(installed.path.parent / _STAMP_FILE) == now
 
     def remove(self, model_id: str, *, force: bool = False) -> None:
         """Delete an installed model, and what an interrupted pull of it left.

@@ -1,5 +1,6 @@
 """Plain text for people: sizes, tables, progress."""
 
+import shutil
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,7 @@ if TYPE_CHECKING:
     from headrace.catalog.fetching import Progress
 
 _STEP_PERCENT = 10
+_BAR_COLUMNS_MAX = 100
 
 
 def size(count: int) -> str:
@@ -88,4 +90,5 @@ class _Bar:
         if self._bar is not None:
             self._bar.close()
         self._what = what
-        self._bar = tqdm(total=total_bytes, desc=what, unit="B", unit_scale=True, leave=True)
+        columns = min(_BAR_COLUMNS_MAX, shutil.get_terminal_size().columns)
+        self._bar = tqdm(total=total_bytes, desc=what, unit="B", unit_scale=True, ncols=columns)
