@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from pathlib import Path
 
 import msgspec
@@ -31,9 +31,9 @@ def clean_environment(home: Path) -> dict[str, str]:
 
 
 class Running:
-    """One start of `headrace up`."""
+    """One start of `headrace up`; `settings` by name, as its environment holds them."""
 
-    def __init__(self, data: Path, model: str | None, flags: Sequence[str] = ()) -> None:
+    def __init__(self, data: Path, model: str | None, **settings: str) -> None:
         self.data = data
         home = data.parent / "home"
         home.mkdir(exist_ok=True)
@@ -41,8 +41,8 @@ class Running:
         chosen = () if model is None else ("--model", model)
         command = [sys.executable, "-m", "headrace", "up", "--yes", "--no-browser", "--port", "0"]
         self.process = subprocess.Popen(
-            [*command, "--data", str(data), *chosen, *flags],
-            env=clean_environment(home),
+            [*command, "--data", str(data), *chosen],
+            env=clean_environment(home) | {f"HEADRACE_{n.upper()}": v for n, v in settings.items()},
             cwd=home,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -119,9 +119,9 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(data: Path, model: str | None, flags: Sequence[str] = ()) -> Generator[Running]:
+def running(data: Path, model: str | None, **settings: str) -> Generator[Running]:
     """`headrace up` for the length of the context."""
-    started = Running(data, model, flags)
+    started = Running(data, model, **settings)
     try:
         yield started
     finally:
