@@ -12,7 +12,7 @@ from support.signed_in import SignedIn
 
 WORDS = [f"word{number}" for number in range(400)]
 STORY = " ".join(WORDS)
-SCRIPT = {
+SCRIPT: dict[str, Any] = {
     "model": {"id": "teller"},
     "turns": [
         {

@@ -263,7 +263,7 @@ async def test_hanging_up_cancels_and_the_receipt_says_so(api: Api, *, stream: b
     writer.transport.abort()
     async with asyncio.timeout(5):
         # The record is written by another task; the projection is asked until it shows.
-        while not (receipts := await api.receipts()) or receipts[0].stop is None:  # noqa: ASYNC110
+        while not (receipts := await api.receipts()) or receipts[0].stop is None:
             await asyncio.sleep(0.01)
     assert receipts[0].stop == "cancelled"
     assert receipts[0].usage is not None

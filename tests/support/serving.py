@@ -105,7 +105,7 @@ async def served_api(
         listener = bind("127.0.0.1", 0)
         server = Server(app, lambda: gateway.drain(0))
         serving = asyncio.create_task(server.serve([listener]))
-        while not server.started:  # noqa: ASYNC110 - uvicorn tells it by this flag only
+        while not server.started:
             await asyncio.sleep(0)
         try:
             yield Api(

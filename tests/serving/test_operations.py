@@ -1,0 +1,123 @@
+"""What operators and hostile clients see."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openai import AsyncOpenAI, InternalServerError
+from pyreqwest.client import ClientBuilder
+
+from headrace.config.settings import load_settings
+from headrace.store.database import Database
+from support.serving import Api, scripted, served_api
+
+SLOW = {"match": {"user": "slow"}, "steps": [{"text": "tick " * 300, "token_delay_ms": 10}]}
+
+
+@pytest.fixture
+async def api(sqlite_database: Database, tmp_path: Path) -> AsyncGenerator[Api]:
+    engine = scripted(tmp_path / "script.json", SLOW, model={"id": "parrot"})
+    flags = {"data": tmp_path, "running_requests_max": 2, "body_bytes_max": 10_000}
+    async with served_api(sqlite_database, tmp_path, [engine], load_settings(flags)) as made:
+        yield made
+
+
+async def send(
+    api: Api, method: str, path: str, body: bytes | None = None, **headers: str
+) -> tuple[int, dict[str, str], bytes]:
+    async with ClientBuilder().build() as client:
+        request = client.request(method, f"{api.url}{path}")
+        for name, value in headers.items():
+            request = request.header(name.replace("_", "-"), value)
+        if body is not None:
+            request = request.body_bytes(body)
+        reply = await request.build().send()
+        found = {name.lower(): reply.get_header(name) or "" for name in reply.headers}
+        return reply.status, found, bytes(await reply.bytes())
+
+
+async def test_health_readiness_and_figures_are_open_on_this_machine(api: Api):
+    assert (await send(api, "GET", "/healthz"))[0] == 200
+    assert (await send(api, "GET", "/readyz"))[0] == 200
+    await ask(api, "hello you")
+    page = (await send(api, "GET", "/metrics"))[2].decode()
+    assert 'headrace_requests_total{dialect="openai_chat",model="parrot",outcome="end"} 1.0' in page
+    assert 'headrace_tokens_total{kind="output",model="parrot"} 2.0' in page
+    assert "headrace_time_to_first_token_seconds_bucket" in page
+
+
+async def test_while_it_stops_it_says_so_and_takes_no_more(api: Api):
+    await api.gateway.drain(0)
+    assert (await send(api, "GET", "/readyz"))[0] == 503
+    with pytest.raises(InternalServerError) as refused:
+        await ask(api, "hello")
+    assert refused.value.status_code == 503
+    assert "stopping" in refused.value.message
+
+
+async def test_more_calls_than_the_limit_are_refused_with_a_time_to_come_back(api: Api):
+    running = [asyncio.create_task(ask(api, "slow")) for _ in range(2)]
+    while "running 2.0" not in (await send(api, "GET", "/metrics"))[2].decode():
+        await asyncio.sleep(0.01)
+    with pytest.raises(InternalServerError) as refused:
+        await ask(api, "hello")
+    assert refused.value.status_code == 503
+    assert int(refused.value.response.headers["retry-after"]) >= 1
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (b"{", 400),
+        (b"[]", 400),
+        (b"\xff\xfe", 400),
+        (b'{"model": "parrot", "messages": NaN}', 400),
+        (b'{"model": "parrot", "messages": "hello"}', 400),
+        (b'{"model": "parrot", "messages": []}', 400),
+        (b'{"model": "parrot", "messages": [{"role": "user", "content": "\\ud800"}]}', 400),
+        (b'{"a":' * 2_000, 413),
+        (b"x" * 10_001, 413),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+async def test_bad_bodies_get_a_clear_error_in_the_dialect(
+    api: Api, path: str, body: bytes, status: int
+):
+    got, headers, shown = await send(api, "POST", path, body, authorization=f"Bearer {api.key}")
+    error: Any = json.loads(shown)
+    assert got in {status, 400}
+    assert error["error"]["message"]
+    assert ("type" in error) == (path == "/v1/messages")
+    request_id = headers.get("request-id") or headers.get("x-request-id")
+    assert request_id is not None
+    assert request_id.startswith("req_")
+
+
+@pytest.mark.parametrize("path", ["/v1/nothing", "/v1/messages/nothing"])
+async def test_unknown_api_paths_answer_in_the_dialect(api: Api, path: str):
+    status, _, shown = await send(api, "POST", path, b"{}")
+    assert status == 404
+    assert ("type" in json.loads(shown)) == (path.startswith("/v1/messages"))
+
+
+async def test_no_secret_reaches_the_log(api: Api, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(0)
+    await ask(api, "hello")
+    await send(api, "POST", "/v1/messages", b"{", authorization="Bearer hr-canary-canary")
+    assert api.key not in caplog.text
+    assert "canary" not in caplog.text
+
+
+async def ask(api: Api, text: str) -> str | None:
+    async with AsyncOpenAI(base_url=f"{api.url}/v1", api_key=api.key, max_retries=0) as client:
+        reply = await client.chat.completions.create(
+            model="parrot", messages=[{"role": "user", "content": text}]
+        )
+    return reply.choices[0].message.content
