@@ -135,13 +135,11 @@ def _processor(settings: Settings) -> Finding:
 
 
 def _memory(settings: Settings) -> Finding:
-    from headrace.catalog.estimate import Estimator, choose  # noqa: PLC0415 - likewise
-    from headrace.catalog.machine import read_machine  # noqa: PLC0415 - likewise
+    from headrace.catalog.estimate import choose, estimator_here  # noqa: PLC0415 - likewise
     from headrace.config.runfile import read_live  # noqa: PLC0415 - likewise
 
-    machine = read_machine(settings.data)
-    estimator = Estimator(machine, settings.engine_threads)
-    choice = choose(estimator)
+    estimator = estimator_here(settings.data, settings.engine_threads)
+    machine, choice = estimator.machine, choose(estimator)
     text = (
         f"{machine.memory_available_bytes / 1e9:.1f} of {machine.memory_bytes / 1e9:.1f} GB free;"
         f" the best model that fits is {choice.best.known.model_id}"
@@ -397,7 +395,8 @@ def _hub(_settings: Settings) -> Finding:
     import urllib.error  # noqa: PLC0415 - likewise
     import urllib.request  # noqa: PLC0415 - likewise
 
-    address = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    from huggingface_hub.constants import ENDPOINT as address  # noqa: N811, PLC0415 - likewise
+
     from headrace.catalog.sources import check_url  # noqa: PLC0415 - likewise
 
     check_url(address)

@@ -117,16 +117,11 @@ def _abilities(abilities: Abilities) -> str:
 
 def _estimator(settings: Settings, installed: tuple[Installed, ...]) -> "Estimator":
     from headrace.catalog.estimate import (  # noqa: PLC0415 - only for what could be pulled
-        Estimator,
-        default_threads,
-        read_calibration,
+        estimator_here,
     )
-    from headrace.catalog.machine import read_machine  # noqa: PLC0415 - likewise
 
-    machine = read_machine(settings.data)
-    threads = settings.engine_threads or default_threads(machine)
-    speeds = read_calibration(settings.data, threads)
-    return Estimator(machine, threads, speeds, [each.card for each in installed])
+    cards = [each.card for each in installed]
+    return estimator_here(settings.data, settings.engine_threads, cards)
 
 
 def _available(settings: Settings, installed: tuple[Installed, ...]) -> dict[str, object]:

@@ -19,7 +19,7 @@ from typing import Protocol
 import msgspec
 
 from headrace.catalog.known import DEFAULT_MODEL, KNOWN, KnownModel
-from headrace.catalog.machine import Machine
+from headrace.catalog.machine import Machine, read_machine
 
 CONTEXT_TOKENS, SLOTS = 4_096, 4
 """What an estimate assumes where nothing is said: the context of one slot, and slots."""
@@ -176,6 +176,15 @@ class Estimator:
     def _is_slow(self) -> bool:
         x86 = self.machine.architecture.lower() in {"x86_64", "amd64", "i686"}
         return x86 and "AVX2" not in self.machine.features
+
+
+def estimator_here(
+    data: Path, threads: int | None = None, installed: Iterable[Sized] = ()
+) -> Estimator:
+    """An estimator for this machine, with what its engine has measured."""
+    machine = read_machine(data)
+    threads = threads or default_threads(machine)
+    return Estimator(machine, threads, read_calibration(data, threads), installed)
 
 
 def choose(

@@ -173,7 +173,9 @@ class Library:
                 hint=_fetch_again(card),
             )
         if now is not None and _stamp_of(installed.path, card.digest) == now:
-            _write(stamp_path, now)
+            # A stamp that cannot be written costs another reading, nothing else.
+            with contextlib.suppress(OSError):
+                _write(stamp_path, now)
 
     def is_verified(self, installed: Installed) -> bool:
         """Whether the file has not changed since it was last hashed and found right."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+_ROOT = Path("/")
 _FEATURES = {
     "avx2": "AVX2",
     "avx512f": "AVX-512",
@@ -77,7 +78,7 @@ def _memory() -> tuple[int, int]:
 
 
 def _meminfo() -> dict[str, int]:
-    text = _read(Path("/proc/meminfo"))
+    text = _read(_ROOT / "proc/meminfo")
     return {
         name: int(kib) * 1024 for name, kib in re.findall(r"^(\w+):\s+(\d+) kB", text, re.MULTILINE)
     }
@@ -110,7 +111,7 @@ def _cores() -> int:
 
 
 def _siblings(cpu: int) -> str:
-    topology = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+    topology = _ROOT / f"sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"
     return _read(topology).strip() or str(cpu)
 
 
@@ -129,12 +130,12 @@ def _cpu_quota() -> int | None:
 
 def _cgroup_folders(controller: str) -> Iterator[Path]:
     """The folders of this process's control group and of those above it, of either version."""
-    for line in _read(Path("/proc/self/cgroup")).splitlines():
+    for line in _read(_ROOT / "proc/self/cgroup").splitlines():
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if controllers and controller not in controllers.split(","):
             continue
-        root = Path("/sys/fs/cgroup") / (controller if controllers else "")
+        root = _ROOT / "sys/fs/cgroup" / (controller if controllers else "")
         folder = root / path.lstrip("/")
         yield from (each for each in (folder, *folder.parents) if each.is_relative_to(root))
 
@@ -143,7 +144,7 @@ def _processor() -> tuple[str, tuple[str, ...]]:
     if sys.platform == "darwin":
         arm = platform.machine() == "arm64"
         return _sysctl("machdep.cpu.brand_string"), ("NEON",) if arm else ("AVX2",)
-    text = _read(Path("/proc/cpuinfo"))
+    text = _read(_ROOT / "proc/cpuinfo")
     name = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", text, re.MULTILINE)
     flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE)
     present = set(flags[1].split()) if flags else set[str]()
@@ -153,12 +154,12 @@ def _processor() -> tuple[str, tuple[str, ...]]:
 
 def _gpus() -> tuple[str, ...]:
     found: list[str] = []
-    for info in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+    for info in sorted((_ROOT / "proc/driver/nvidia/gpus").glob("*/information")):
         model = re.search(r"^Model:\s*(.+)$", _read(info), re.MULTILINE)
         found.append(model[1].strip() if model else "NVIDIA GPU")
-    if not found and Path("/dev/nvidia0").exists():
+    if not found and (_ROOT / "dev/nvidia0").exists():
         found.append("NVIDIA GPU")
-    if Path("/dev/kfd").exists():
+    if (_ROOT / "dev/kfd").exists():
         found.append("AMD GPU")
     if sys.platform == "darwin" and platform.machine() == "arm64":
         found.append("Apple GPU")

