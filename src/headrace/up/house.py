@@ -168,7 +168,9 @@ async def _join(ground: _Ground, served: Served) -> House:
 
 
 async def _first_key(keys: KeyRing, home: Home) -> NewKey | None:
-    """A key for the first start; later ones are made by command."""
+    """A key at the first start whose screen somebody may read; later ones are made by command."""
+    if os.fstat(1).st_rdev == os.stat(os.devnull).st_rdev:
+        return None
     if any(key.purpose == "api" for key in await keys.list(home.owner)):
         return None
     return await keys.create(home.owner, "first")
