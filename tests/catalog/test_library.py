@@ -11,6 +11,7 @@ from headrace.catalog.card import read_card
 from headrace.catalog.library import Library
 from headrace.core.clock import ManualClock
 from headrace.core.errors import CatalogError, Conflict, ModelNotFound
+from support.gguf import build, entries
 
 _SLOW_PULL = """
 import sys, time
@@ -216,6 +217,16 @@ class TestVerify:
         assert library.pull("tiny").path.read_bytes() == tiny
         library.verify(library.get("tiny"))
 
+    def test_an_altered_model_is_not_replaced_by_another_file(
+        self, library: Library, tiny_file: Path
+    ):
+        installed = library.import_file(tiny_file)
+        for path in (installed.path, tiny_file):
+            path.unlink()
+            path.write_bytes(build(entries(general__name="Other")))
+        with pytest.raises(CatalogError, match="is not the expected file"):
+            library.pull("tiny")
+
 
 class TestDamage:
     @pytest.mark.parametrize(
@@ -248,6 +259,13 @@ class TestDamage:
         (library.import_file(tiny_file).path.parent / "card.json").write_bytes(b"{}")
         library.remove("tiny")
         assert library.damaged() == ()
+
+
+def test_an_installed_model_keeps_its_name_when_the_known_list_moves_on(
+    library: Library, tiny_file: Path
+):
+    installed = library.import_file(tiny_file, name="qwen3-4b")
+    assert library.pull("qwen3-4b") == installed
 
 
 class TestUse:

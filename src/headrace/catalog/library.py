@@ -31,7 +31,7 @@ from headrace.catalog.card import (
 from headrace.catalog.fetch import fetch
 from headrace.catalog.fetching import Fetched, Order, Progress, file_digest, quiet, sync_folder
 from headrace.catalog.gguf import read_gguf
-from headrace.catalog.known import KnownModel, find_by_digest, find_by_source, find_known
+from headrace.catalog.known import find_by_digest, find_by_source, find_known
 from headrace.catalog.sources import FileSource, Source, WebSource, file_of, is_source, parse_source
 from headrace.core.clock import Clock, SystemClock
 from headrace.core.errors import CatalogError, Conflict, ModelNotFound
@@ -61,17 +61,12 @@ class _Stamp(msgspec.Struct, frozen=True):
 
 
 class _Plan(msgspec.Struct, frozen=True):
-    """A pull, before anything was fetched."""
+    """A pull, before anything was fetched; digest and size where they are known by then."""
 
     model_id: str
     source: Source
-    known: KnownModel | None
-
-    @property
-    def digest(self) -> str | None:
-        if self.known is not None:
-            return self.known.digest
-        return self.source.digest if isinstance(self.source, WebSource) else None
+    digest: str | None = None
+    size_bytes: int | None = None
 
 
 class Library:
@@ -221,15 +216,28 @@ class Library:
         return tuple(sorted(name for name in names if not name.startswith(".")))
 
     def _plan(self, source_or_id: str, name: str | None) -> _Plan:
+        plan = self._plan_again(source_or_id) or self._plan_anew(source_or_id)
+        if name is None:
+            return plan
+        return msgspec.structs.replace(plan, model_id=check_model_id(name))
+
+    def _plan_again(self, model_id: str) -> _Plan | None:
+        """The pull of a model that is installed, of the very file that its card names."""
+        if is_source(model_id):
+            return None
+        try:
+            card = self.get(model_id).card
+        except (ModelNotFound, CatalogError):
+            return None
+        return _Plan(card.model_id, parse_source(card.source), card.digest, card.bytes)
+
+    def _plan_anew(self, source_or_id: str) -> _Plan:
         known = find_known(source_or_id) or find_by_source(source_or_id)
-        if known is None and not is_source(source_or_id):
-            with contextlib.suppress(ModelNotFound, CatalogError):
-                card = self.get(source_or_id).card
-                return _Plan(card.model_id, parse_source(card.source), find_by_source(card.source))
-        source = parse_source(known.source if known is not None else source_or_id)
-        file = check_file_name(file_of(source))
-        usual = known.model_id if known is not None else model_id_of(file)
-        return _Plan(check_model_id(name) if name is not None else usual, source, known)
+        if known is not None:
+            return _Plan(known.model_id, parse_source(known.source), known.digest, known.bytes)
+        source = parse_source(source_or_id)
+        digest = source.digest if isinstance(source, WebSource) else None
+        return _Plan(model_id_of(check_file_name(file_of(source))), source, digest)
 
     def _present(self, plan: _Plan, progress: Progress) -> Installed | None:
         """The model if it is there and sound; None if it is to be fetched (again)."""
@@ -254,14 +262,7 @@ class Library:
     def _fetch_and_install(self, plan: _Plan, progress: Progress) -> Installed:
         folder = self._partial(plan.model_id)
         _make_private(folder)
-        known = plan.known
-        order = Order(
-            folder,
-            file_of(plan.source),
-            progress,
-            digest=plan.digest,
-            size_bytes=known.bytes if known is not None else None,
-        )
+        order = Order(folder, file_of(plan.source), progress, plan.digest, plan.size_bytes)
         fetched = fetch(plan.source, order)
         stamp = _verified(fetched, plan, progress)
         try:
