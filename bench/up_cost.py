@@ -23,6 +23,8 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class Cost(msgspec.Struct):
+    """Of one start."""
+
     gateway_cpu_s: float
     engine_cpu_s: float
     wall_s: float

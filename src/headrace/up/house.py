@@ -6,6 +6,7 @@ import hmac
 import os
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import msgspec
 from sqlalchemy import Connection
@@ -169,7 +170,7 @@ async def _join(ground: _Ground, served: Served) -> House:
 
 async def _first_key(keys: KeyRing, home: Home) -> NewKey | None:
     """A key at the first start whose screen somebody may read; later ones are made by command."""
-    if os.fstat(1).st_rdev == os.stat(os.devnull).st_rdev:
+    if os.fstat(1).st_rdev == Path(os.devnull).stat().st_rdev:
         return None
     if any(key.purpose == "api" for key in await keys.list(home.owner)):
         return None
