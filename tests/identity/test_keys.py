@@ -122,6 +122,9 @@ async def test_nobody_revokes_what_he_may_not_see(ring: KeyRing, home: Home):
         await ring.revoke(home.chat, made.id)
     with pytest.raises(NotFound):
         await ring.revoke(Scope("elsewhere", home.owner_id), made.id)
+    for odd in ("", "nobody", "\x00", "\udcff", made.id + "\n"):
+        with pytest.raises(NotFound):
+            await ring.revoke(home.owner, odd)
     ring.find(made.secret)
     assert await ring.list(home.chat) == ()
 

@@ -223,3 +223,18 @@ def test_the_name_hides_the_password():
     assert "hunter2" not in database.name
     assert database.url.drivername == "postgresql+psycopg"
     database.close()
+
+
+async def test_a_full_disk_refuses_and_harms_nothing(sqlite_database: Database):
+    def limit(connection: Connection) -> None:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+
+    def fill(connection: Connection) -> None:
+        for number in range(1_000):
+            _add(f"{number}-{'x' * 500}")(connection)
+
+    await sqlite_database.write(limit)
+    with pytest.raises(StoreError, match="full"):
+        await sqlite_database.write(fill)
+    assert await sqlite_database.read(_names) == []

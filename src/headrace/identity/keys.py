@@ -10,7 +10,7 @@ import msgspec
 
 from headrace.core.clock import Clock
 from headrace.core.errors import Forbidden, InvalidRequest, NotFound, Unauthenticated
-from headrace.core.ids import new_id
+from headrace.core.ids import is_id, new_id
 from headrace.core.scope import Scope
 from headrace.identity import delegation
 from headrace.identity.new_key import NewKey
@@ -153,6 +153,8 @@ class KeyRing:
         Raises:
             NotFound: `scope` may see no such key.
         """
+        if not is_id(identifier):  # nor may odd text reach the database
+            raise NotFound("there is no such key")
         # Shielded: a caller who hangs up must not leave a key that is revoked on disk only.
         await asyncio.shield(self._revoke(scope, identifier))
 
