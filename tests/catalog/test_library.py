@@ -254,6 +254,7 @@ class TestDamage:
         library.import_file(tiny_file).path.unlink()
         with pytest.raises(CatalogError, match="is gone"):
             library.get("tiny")
+        assert library.pull("tiny") == library.get("tiny")
 
     def test_a_damaged_model_can_be_removed(self, library: Library, tiny_file: Path):
         (library.import_file(tiny_file).path.parent / "card.json").write_bytes(b"{}")

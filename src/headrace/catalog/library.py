@@ -226,8 +226,8 @@ class Library:
         if is_source(model_id):
             return None
         try:
-            card = self.get(model_id).card
-        except (ModelNotFound, CatalogError):
+            card = read_card(self._models / check_model_id(model_id))
+        except CatalogError:
             return None
         return _Plan(card.model_id, parse_source(card.source), card.digest, card.bytes)
 
