@@ -15,8 +15,8 @@ from headrace.catalog.library import Library
 from headrace.catalog.release import adopt
 from headrace.core.clock import ManualClock
 from headrace.core.errors import HeadraceError
-from headrace.identity.accounts import bootstrap
 from headrace.store.database import Database
+from headrace.store.home import bootstrap
 from headrace.store.releases import get_release
 from support.gguf import build, entries
 

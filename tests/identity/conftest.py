@@ -1,10 +1,10 @@
 import pytest
 
 from headrace.core.clock import ManualClock
-from headrace.identity.accounts import bootstrap
 from headrace.identity.keys import KeyRing
 from headrace.store.accounts import Home
 from headrace.store.database import Database
+from headrace.store.home import bootstrap
 
 PEPPER = b"p" * 32
 

@@ -10,12 +10,12 @@ from headrace.core.clock import ManualClock
 from headrace.core.errors import Forbidden, InvalidRequest, NotFound, Unauthenticated
 from headrace.core.scope import Scope
 from headrace.identity import delegation
-from headrace.identity.accounts import bootstrap
 from headrace.identity.keys import Caller, KeyRing
 from headrace.identity.secrets import digest
 from headrace.store import accounts
 from headrace.store.accounts import Home
 from headrace.store.database import Database
+from headrace.store.home import bootstrap
 
 PEPPER = b"p" * 32
 _S = 1_000_000_000

@@ -149,8 +149,10 @@ def test_a_killed_engine_is_an_error_event_and_the_next_request_is_served(
     assert patient.chat.completions.create(model=MODEL, messages=STORY, max_tokens=2).choices
 
     messages = anthropic_client.messages
-    with messages.stream(model=MODEL, messages=STORY, max_tokens=500) as events:
-        with pytest.raises(anthropic.APIStatusError):
-            read_and_kill(events.text_stream)
+    with (
+        messages.stream(model=MODEL, messages=STORY, max_tokens=500) as events,
+        pytest.raises(anthropic.APIStatusError),
+    ):
+        read_and_kill(events.text_stream)
     tireless = anthropic_client.with_options(max_retries=10)
     assert tireless.messages.create(model=MODEL, messages=STORY, max_tokens=2).content

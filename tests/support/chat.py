@@ -229,7 +229,7 @@ async def served_chat(
         server = Server(app, lambda: chat.drain(0))
         async with chat.running():
             serving = asyncio.create_task(server.serve([listener]))
-            while not server.started:  # noqa: ASYNC110 - uvicorn tells it by this flag only
+            while not server.started:
                 await asyncio.sleep(0)
             url = url_of(listener)
             cookies = [

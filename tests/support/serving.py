@@ -12,7 +12,6 @@ from headrace.config.settings import Settings, load_settings
 from headrace.core.clock import SystemClock
 from headrace.core.scope import Scope
 from headrace.edge.routes import create_app
-from headrace.identity.accounts import bootstrap
 from headrace.identity.keys import KeyRing
 from headrace.ledger.journal import Journal
 from headrace.ledger.meter import Meter
@@ -26,6 +25,7 @@ from headrace.serving.pool import Pool
 from headrace.store.accounts import Home
 from headrace.store.database import Database
 from headrace.store.generations import Generation
+from headrace.store.home import bootstrap
 from headrace.up.server import Server, bind, url_of
 
 PEPPER = b"p" * 32

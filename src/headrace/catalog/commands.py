@@ -240,20 +240,20 @@ def _installed(settings: Settings, installed: Installed) -> int:
 
 
 def _adopt(settings: Settings, installed: Installed) -> None:
-    """Write the model's release. A data folder without an owner gets it at its first `up`."""
+    """Write the model's release."""
     from headrace.catalog.release import adopt  # noqa: PLC0415 - the database only when needed
-    from headrace.store.accounts import find_home  # noqa: PLC0415 - likewise
     from headrace.store.database import Database  # noqa: PLC0415 - likewise
+    from headrace.store.home import bootstrap  # noqa: PLC0415 - likewise
 
     clock = SystemClock()
     database = Database.at(settings.data, settings.database_url)
     try:
         database.migrate(clock)
-        home = database.read_now(find_home)
-        if home is not None:
-            database.write_now(
-                lambda connection: adopt(connection, home.owner, installed.card, clock)
+        database.write_now(
+            lambda connection: adopt(
+                connection, bootstrap(connection, clock).owner, installed.card, clock
             )
+        )
     finally:
         database.close()
 

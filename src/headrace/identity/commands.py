@@ -205,9 +205,9 @@ async def _with_keys(
     """Open the database, act as its owner, close it."""
     # SQL only when there is no server to ask: these imports take most of a second.
     from headrace.config.secrets import load_or_create  # noqa: PLC0415 - see above
-    from headrace.identity.accounts import bootstrap  # noqa: PLC0415 - see above
     from headrace.identity.keys import KeyRing  # noqa: PLC0415 - see above
     from headrace.store.database import Database  # noqa: PLC0415 - see above
+    from headrace.store.home import bootstrap  # noqa: PLC0415 - see above
 
     clock = SystemClock()
     database = Database.at(data, url)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hmac
+import logging
 import os
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,9 +20,9 @@ from headrace.config import runfile
 from headrace.config.secrets import load_or_create
 from headrace.config.settings import Settings
 from headrace.core.clock import Clock
+from headrace.core.errors import StoreError
 from headrace.core.scope import Scope
 from headrace.edge.routes import create_app
-from headrace.identity.accounts import bootstrap
 from headrace.identity.delegation import sign
 from headrace.identity.keys import KeyRing, NewKey
 from headrace.identity.sessions import Sessions
@@ -35,8 +36,10 @@ from headrace.serving.metrics import Metrics
 from headrace.serving.pool import Pool
 from headrace.store.accounts import Home
 from headrace.store.database import Database
+from headrace.store.home import bootstrap
 from headrace.up.models import Served
 
+_log = logging.getLogger(__name__)
 _WORKER = "control"
 _FLUSH_S = 10.0
 _NS_PER_S = 1_000_000_000
@@ -170,17 +173,24 @@ async def _join(ground: _Ground, served: Served) -> House:
 
 async def _first_key(keys: KeyRing, home: Home) -> NewKey | None:
     """A key at the first start whose screen somebody may read; later ones are made by command."""
-    if os.fstat(1).st_rdev == Path(os.devnull).stat().st_rdev:
+    if _nobody_reads():
         return None
     if any(key.purpose == "api" for key in await keys.list(home.owner)):
         return None
     return await keys.create(home.owner, "first")
 
 
+def _nobody_reads() -> bool:
+    return os.fstat(1).st_rdev == Path(os.devnull).stat().st_rdev
+
+
 async def _keep_flushing(keys: KeyRing) -> None:
     while True:
         await asyncio.sleep(_FLUSH_S)
-        await keys.flush()
+        try:
+            await keys.flush()
+        except StoreError:
+            _log.exception("when keys were last used could not be written down")
 
 
 @asynccontextmanager

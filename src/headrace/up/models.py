@@ -10,9 +10,8 @@ from headrace.catalog.estimate import (
     Choice,
     Estimator,
     choose,
-    default_threads,
+    estimator_here,
     memory_needed,
-    read_calibration,
 )
 from headrace.catalog.known import DEFAULT_MODEL
 from headrace.catalog.library import Installed, Library
@@ -22,7 +21,6 @@ from headrace.config.settings import Settings
 from headrace.core.clock import Clock
 from headrace.core.errors import ConfigError
 from headrace.serving.engine import Engine
-
 from headrace.serving.engines.scripted import ScriptedEngine
 
 _CHOSEN_FILE = "model"
@@ -57,7 +55,8 @@ def get_ready(settings: Settings, clock: Clock, *, ask: bool) -> Served:
         engine = ScriptedEngine(Path(wanted.removeprefix(_SCRIPTED)).expanduser(), clock)
         return Served(((engine, 0),), None, (), memory_bytes_max)
     library = Library(settings.data, clock)
-    estimator = _estimator(settings, library)
+    cards = [each.card for each in library.list()]
+    estimator = estimator_here(settings.data, settings.engine_threads, cards)
     model_id = wanted or _remembered(settings.data) or _first_choice(library, estimator, ask=ask)
     progress = show_progress()
     default = library.pull(model_id, progress=progress)
@@ -81,13 +80,6 @@ def get_ready(settings: Settings, clock: Clock, *, ask: bool) -> Served:
         tuple(each.card for each in served),
         memory_bytes_max,
     )
-
-
-def _estimator(settings: Settings, library: Library) -> Estimator:
-    machine = read_machine(settings.data)
-    threads = settings.engine_threads or default_threads(machine)
-    speeds = read_calibration(settings.data, threads)
-    return Estimator(machine, threads, speeds, [each.card for each in library.list()])
 
 
 def _remembered(data: Path) -> str | None:

@@ -3,14 +3,15 @@ import asyncio
 from sqlalchemy import Connection, func, select
 
 from headrace.core.clock import ManualClock
-from headrace.identity.accounts import bootstrap
 from headrace.store import accounts, schema
 from headrace.store.database import Database
+from headrace.store.home import bootstrap
 
 
 async def test_bootstrap_makes_one_home_however_often_and_at_once(
-    database: Database, clock: ManualClock
+    database: Database,
 ):
+    clock = ManualClock()
     other = Database(database.url)
     homes = await asyncio.gather(
         *(
