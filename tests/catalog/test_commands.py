@@ -135,10 +135,9 @@ def test_hidden_characters_of_a_header_do_not_reach_the_terminal(
 
 
 def test_a_pulled_model_has_a_release_at_once(tmp_path: Path, tiny_file: Path, tiny_digest: str):
-    database = Database.at(tmp_path / "data", None)
-    database.migrate(ManualClock())
-    home = database.write_now(lambda connection: bootstrap(connection, ManualClock()))
     assert main(["import", str(tiny_file), "--data", str(tmp_path / "data")]) == 0
+    database = Database.at(tmp_path / "data", None)
+    home = database.write_now(lambda connection: bootstrap(connection, ManualClock()))
     release = database.read_now(lambda connection: get_release(connection, home.owner, tiny_digest))
     database.close()
     assert release is not None

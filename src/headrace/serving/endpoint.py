@@ -215,6 +215,8 @@ class _Pulse:
         self._timer = self._loop.call_later(every_s, self._due) if every_s else None
 
     async def send(self, chunk: bytes) -> None:
+        if not chunk:
+            return
         self._spoke = True
         await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
 

@@ -78,7 +78,9 @@ class Gateway:
                 f"{self._running} model calls are running, which is the limit of this server",
                 retry_after_s=_RETRY_AFTER_S,
             )
-        return Call(self, caller, request, engine, dialect)
+        call = Call(caller, request, engine, dialect, self._clock)
+        call.events = self._run(call)
+        return call
 
     async def count_tokens(self, request: Request) -> int:
         """Prompt tokens of a request, exactly as the engine will count them."""
@@ -94,22 +96,19 @@ class Gateway:
         except TimeoutError:
             _log.warning("%d model calls are cut off by the stop", self._running)
 
-    def enter(self) -> None:
-        """Count a call in."""
+    def _enter(self) -> None:
         self._running += 1
         self._idle.clear()
         self._metrics.running.set(self._running)
 
-    def leave(self) -> None:
-        """Count a call out."""
+    def _leave(self) -> None:
         self._running -= 1
         self._metrics.running.set(self._running)
         if self._running == 0:
             self._idle.set()
 
-    async def run(self, call: "Call") -> AsyncGenerator[Event]:
-        """The events of one call; closing the generator cancels it in the engine."""
-        self.enter()
+    async def _run(self, call: "Call") -> AsyncGenerator[Event]:
+        self._enter()
         try:
             self._meter.open(call.opened())
             async with self._pool.engine(call.request.model) as engine:
@@ -128,7 +127,7 @@ class Gateway:
             raise
         finally:
             await self._settle(call, durable=False)
-            self.leave()
+            self._leave()
 
     async def _settle(self, call: "Call", *, durable: bool) -> None:
         """Close the call's record, once; the first to come wins."""
@@ -148,19 +147,22 @@ class Gateway:
 
 
 class Call:
-    """One model call on the road, and what has been seen of it so far."""
+    """One model call on the road, and what has been seen of it so far.
+
+    `events` is the answer; closing it cancels the call in the engine.
+    """
+
+    events: AsyncGenerator[Event]
 
     def __init__(
-        self, gateway: Gateway, caller: Caller, request: Request, engine: Engine, dialect: str
+        self, caller: Caller, request: Request, engine: Engine, dialect: str, clock: Clock
     ) -> None:
-        clock = gateway._clock  # noqa: SLF001 - a call is the gateway's own bookkeeping  # pyright: ignore[reportPrivateUsage]
         self.id = new_id(clock)
         self.request = request
         self.engine = engine
         self.dialect = dialect
         self.settled = False
         self.usage = Usage()
-        self.events = gateway.run(self)
         self._caller = caller
         self._clock = clock
         self._opened_ns = clock.now_ns()
