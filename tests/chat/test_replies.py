@@ -13,15 +13,16 @@ from headrace.store.database import Database
 from support.chat import CLOCK, Page, Stand, served_chat, text_of
 from support.serving import scripted
 
-STORY = "Once upon a time a wheel stood in the race. " * 12
+STORY = "Once upon a time a wheel stood in the race. " * 8
 SLOW = {"match": {"user": "slow"}, "steps": [{"text": STORY, "token_delay_ms": 4}]}
 ENDLESS = {"match": {"user": "endless"}, "steps": [{"text": STORY * 50, "token_delay_ms": 10}]}
+SILENT = {"match": {"user": "silent"}, "steps": [{"delay_ms": 60_000}]}
 SHORT = {"match": {"user": "short"}, "steps": [{"text": "A mill. "}]}
 
 
 @pytest.fixture
 async def stand(database: Database, tmp_path: Path) -> AsyncGenerator[Stand]:
-    engine = scripted(tmp_path / "script.json", SLOW, ENDLESS, SHORT)
+    engine = scripted(tmp_path / "script.json", SLOW, ENDLESS, SILENT, SHORT)
     async with served_chat(database, tmp_path, engine) as stand:
         yield stand
 
@@ -61,7 +62,7 @@ async def test_an_answer_is_streamed_stored_and_its_events_go(stand: Stand) -> N
     asked, answer = await page.thread(conversation)
     assert (text_of(asked), text_of(answer)) == ("slow", STORY)
     assert answer["receipt"]["stop"] == "end"
-    assert answer["receipt"]["output_tokens"] > 100
+    assert answer["receipt"]["output_tokens"] > 50
     assert answer["generation_id"]
     assert await stand.count("SELECT count(*) FROM reply_event") == 0
 
@@ -164,12 +165,26 @@ async def test_stop_keeps_the_text_and_cancels_the_call(stand: Stand) -> None:
     assert len(text_of(message)) >= 30
     assert (await page.call("POST", f"{place}/stop")).status == 202
     assert (await page.thread(conversation))[-1]["status"] == "stopped"
+    assert await last_stop(stand) == "cancelled"
+
+
+async def test_stop_cancels_the_call_before_its_first_token(stand: Stand) -> None:
+    page = stand.owner
+    conversation = await page.start()
+    reply = await page.ask(conversation, "silent")
+    await asyncio.sleep(0.1)
+    await page.ok("POST", f"/chat/conversations/{conversation}/messages/{reply['id']}/stop")
+    assert await last_stop(stand) == "cancelled"
+
+
+async def last_stop(stand: Stand) -> str | None:
+    """How the newest call ended, as soon as it has."""
     for _ in range(100):
         receipts = await stand.api.receipts()
-        if receipts[0].stop == "cancelled":
-            break
+        if receipts and receipts[-1].stop is not None:
+            return receipts[-1].stop
         await asyncio.sleep(0.01)
-    assert receipts[0].stop == "cancelled"
+    return None
 
 
 async def test_regenerate_makes_a_sibling_and_the_head_moves(stand: Stand) -> None:
@@ -232,7 +247,7 @@ async def test_draining_waits_then_interrupts_with_all_text(stand: Stand) -> Non
     endless = await page.ask(other, "endless")
     await page.wait_text(other, endless["id"], 20)
     reading = asyncio.create_task(page.read(other, endless["id"]))
-    await stand.chat.drain(1.5)
+    await stand.chat.drain(0.8)
     assert (await page.thread(conversation))[-1]["status"] == "done"
     cut = (await page.thread(other))[-1]
     assert cut["status"] == "interrupted"

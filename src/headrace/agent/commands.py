@@ -101,12 +101,12 @@ async def _ask(
     data: Path, model: str | None, messages: tuple[Message, ...], *, as_json: bool
 ) -> None:
     run, fresh = await find_or_start(data, model)
-    async with Client(run.url, run.credential) as client:
-        await wait_ready(client)
-        # A fresh one was told what to serve: `model` may be a source, and is the default there.
-        chosen = await _default_model(client) if model is None or fresh else model
-        request = Request(model=chosen, messages=messages)
-        answer = await _stream(client, request, show=not as_json)
+    client = Client(run.url, run.credential)
+    await wait_ready(client)
+    # A fresh one was told what to serve: `model` may be a source, and is the default there.
+    chosen = await _default_model(client) if model is None or fresh else model
+    request = Request(model=chosen, messages=messages)
+    answer = await _stream(client, request, show=not as_json)
     if as_json:
         print(msgspec.json.encode(answer).decode())
     elif answer.stop in _CUT:

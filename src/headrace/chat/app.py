@@ -47,7 +47,6 @@ class Chat:
         limits: Limits = LIMITS,
         static: Path = STATIC,
     ) -> None:
-        self._client = client
         self._static = static
         self._replies = Replies(database, client, sign, clock, bytes_max=REPLY_BYTES_MAX)
         self._sessions = SessionEndpoints(database, sessions, client)
@@ -73,7 +72,6 @@ class Chat:
             yield
         finally:
             await self._replies.drain(0)
-            await self._client.close()
 
     async def drain(self, wait_s: float) -> None:
         """Take no new replies; let the running ones finish, and interrupt the rest.

@@ -102,7 +102,15 @@ def path_id(request: Request, name: str) -> str:
     Raises:
         NotFound: It is none.
     """
-    identifier: str = request.path_params[name]
+    return known_id(request.path_params[name], name)
+
+
+def known_id(identifier: str, name: str) -> str:
+    """Pass on an id of something that should exist.
+
+    Raises:
+        NotFound: Nothing can have this id.
+    """
     if not is_id(identifier):
         raise NotFound(f"there is no such {name}")
     return identifier

@@ -131,8 +131,9 @@ class ConversationEndpoints:
         scope: Scope = request.state.scope
         identifier = bodies.path_id(request, "conversation")
         body = await bodies.read(request, _HEAD)
+        shown = bodies.known_id(body.message_id, "message")
         await self._database.write(
-            lambda connection: messages.show_branch(connection, scope, identifier, body.message_id)
+            lambda connection: messages.show_branch(connection, scope, identifier, shown)
         )
         return json_response(await self._thread(scope, identifier))
 

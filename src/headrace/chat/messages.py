@@ -80,7 +80,7 @@ class MessageEndpoints:
             conversation_id=conversation,
             message_id=bodies.check_new_id(body.id, "id"),
             reply_id=bodies.check_new_id(body.reply_id, "reply_id"),
-            parent_id=body.parent_id,
+            parent_id=None if body.parent_id is None else bodies.known_id(body.parent_id, "parent"),
             parts=(Text(text),),
             model_id=body.model,
             title=title_for(text),
