@@ -1,0 +1,26 @@
+/** Texts on which streamed and whole rendering are compared; each has a trap. */
+
+export const CORPUS: Record<string, string> = {
+  'plain paragraphs': 'Water runs\nthrough the race.\n\nThe wheel turns.\n\n\nIt grinds.\n',
+  headings: '# One\ntext\n## Two\n\n#not a heading\n\nSetext\n===\n\nother\n-\n- item\n\n#\n#x\n',
+  'loose and tight lists': '- a\n- b\n\n- c\n\n  more\n\n      code\n\nend\n\n1. x\n2. y\n   - z\n\n3. w\n',
+  'list then other list': '- a\n\n* b\n\n+ c\n\n7) d\n\n8. e\n',
+  'list then indented text': '- a\n\n b\n\n    code\n\n   - c\n\n     d\n',
+  fences: 'Run:\n```python\nprint("hi")\n\n\nx = 1\n```\nthen\n\n~~~~\n```\n\n~~~\n~~~~\n\n```\nnever closed\n\n# no',
+  'indented code': 'p\n\n    a\n\n    b\n\n\n    c\nq\n',
+  tables: '| a | b |\n|:--|--:|\n| 1 | `x` |\n| 2 | **y** |\n\ntext | no\n\nx | y\n--|--\n1 | 2\nlazy\n\nend\n',
+  quotes: '> a\nlazy\n\n> b\n>\n> - c\n>\n>   d\n\n>e\n',
+  'definitions before use': '[w]: https://wheel.example "Wheel"\n\nSee [w] and [it][w].\n\nAgain [w].\n',
+  'definitions after use': 'See [w].\n\nAnd [v][].\n\nmore\n\n[w]: /a\n\n[v]: /b\n\n[w]: /ignored\n',
+  'a definition over lines': "x\n\n[foo]:\n/url\n'ti\ntle'\n\n[foo]\n\n[bar]: /u\n'no end\n\n[bar]\n",
+  'a definition in a quote': 'use [q]\n\n> [q]: /in/quote\n\nend [q]\n',
+  rules: 'a\n\n---\n\nb\n***\nc\n\n- - -\n\n-\n\n- x\n',
+  'html stays text': '<div>\n\n<script>alert(1)</script>\n\n</div>\n\na <b>c</b> <!-- d -->\n\n<pre>\n\nx\n</pre>\n',
+  'hard breaks and escapes': 'a  \nb\\\nc\n\n\\# no\n\n&amp; &copy; &#35;\n\n`` ` ``\n',
+  'carriage returns': 'a\r\nb\r\n\r\n- c\r\n\r\n- d\r\re\r\n',
+  'links and images': '[a](https://x.example "t") ![pic](https://y.example/p.png) <https://z.example> https://auto.example/x?y=1.\n\n[![in](https://y.example/i.png)](https://x.example)\n',
+  'dangerous links': '[a](javascript:alert(1)) [b](data:text/html,x) [c](vbscript:x) ![d](javascript:x)\n\n[e]: javascript:alert(1)\n\n[e]\n',
+  'deep nesting': '> - > 1. a\n>   >\n>   >    b\n\n- - - x\n\n    y\n',
+  'unicode and control': 'Grüße 💧💧\u200d\u{1f3fd}\n\n水が流れる\n\n\u0000nul\n\n\u00a0\n\ntext\n\n\u2028x\n',
+  'blank with spaces and tabs': 'a\n \t \nb\n\n\t\n\n\tcode\n  \n- x\n\t\n\ty\n',
+};
