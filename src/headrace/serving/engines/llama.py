@@ -1,0 +1,475 @@
+"""LlamaEngine: llama.cpp in a supervised child process.
+
+The life of an answer:
+
+1. a place among the slots is free; who hangs up while waiting costs nothing
+2. the request becomes template messages, every literal special token in them marked
+3. the child renders the chat template; marked prompts are tokenized piece by piece
+4. a JSON Schema is tried once, because the child ignores one that it cannot compile
+5. the child completes the prompt, always streamed, so that a hang-up always cancels
+6. its text is read into thinking, text and tool calls, and sent on as events
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from headrace.core.clock import Clock
+from headrace.core.errors import EngineFailed, EngineUnavailable, HeadraceError, Unsupported
+from headrace.core.events import Event
+from headrace.core.ids import new_id
+from headrace.core.models import Model
+from headrace.core.requests import JsonSchema, Request
+from headrace.serving.engine import EngineInfo
+from headrace.serving.engines.llama_answer import (
+    Answer,
+    Constraint,
+    completion_body,
+    constraint_of,
+    unenforceable,
+)
+from headrace.serving.engines.llama_calibration import (
+    BATCH_TOKENS_FIRST,
+    Calibration,
+    batch_tokens,
+)
+from headrace.serving.engines.llama_child import ChildConfig
+from headrace.serving.engines.llama_http import Chunk, Timings
+from headrace.serving.engines.llama_process import LlamaProcess, launch
+from headrace.serving.engines.llama_prompt import TemplateAbilities, template_body
+from headrace.serving.engines.llama_shield import Shield, SpecialTokens
+
+_CONTEXT_TOKENS_DEFAULT = 8192
+_PROMPT_CACHE_MIB = 256
+_ADDRESS_SPACE_SPARE_BYTES = 8 << 30
+_RESTART_WAIT_S = 15
+_EXIT_WAIT_S = 0.5
+_HEALTH_EVERY_S = 15
+_HEALTH_MISSES_MAX = 2
+_STEADY_S = 60
+_BACK_OFF_S_MAX = 30.0
+_MEASURE_PREFILL_TOKENS, _MEASURE_DECODE_TOKENS = 128, 16
+_SCHEMAS_REMEMBERED = 256
+_NS_PER_S = 1_000_000_000
+
+_log = logging.getLogger(__name__)
+
+
+class LlamaModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A model file and what the catalogue knows of it.
+
+    `special_tokens` are the texts that its tokenizer reads as one token. `lora_paths` are
+    adapters that belong to the release and are always applied.
+    """
+
+    path: Path
+    model: Model
+    digest: str
+    special_tokens: tuple[str, ...]
+    kv_bytes_per_token: int
+    lora_paths: tuple[Path, ...] = ()
+
+
+class LlamaOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How to run it; `context_tokens` are those of one slot. None leaves it to the engine."""
+
+    threads: int
+    slots: int = 4
+    context_tokens: int | None = None
+    batch_tokens: int | None = None
+
+
+class LlamaEngine:
+    """Serves one GGUF model.
+
+    Args:
+        model: The model.
+        options: Threads, slots, context.
+        data: The data folder; the engine keeps its log and measured speeds there.
+        clock: The house's clock.
+    """
+
+    def __init__(self, model: LlamaModel, options: LlamaOptions, data: Path, clock: Clock) -> None:
+        self._llama = model
+        self._options = options
+        self._clock = clock
+        self._context_tokens = min(
+            options.context_tokens or _CONTEXT_TOKENS_DEFAULT, model.model.context_tokens
+        )
+        self._model = msgspec.structs.replace(model.model, context_tokens=self._context_tokens)
+        self._version = version("xllamacpp")
+        self._calibration = Calibration(data, model.digest, options.threads, self._version)
+        self._batch_tokens = options.batch_tokens or BATCH_TOKENS_FIRST
+        self._log_path = data / "logs" / f"engine-{model.model.id.replace('/', '_')}.log"
+        self._specials = SpecialTokens(model.special_tokens)
+        self._template = TemplateAbilities()
+        self._process: LlamaProcess | None = None
+        self._up = asyncio.Event()
+        self._supervisor: asyncio.Task[None] | None = None
+        self._places = asyncio.Semaphore(options.slots)
+        self._running = 0
+        self._schemas: dict[bytes, str | None] = {}
+        self._schema_lock = asyncio.Lock()
+        self._embedder: LlamaProcess | None = None
+        self._embedder_lock = asyncio.Lock()
+
+    @property
+    def model(self) -> Model:
+        """The model, with the context that one request may use here."""
+        return self._model
+
+    @property
+    def info(self) -> EngineInfo:
+        """Name, version and settings."""
+        return EngineInfo(
+            "llama.cpp",
+            self._version,
+            self._llama.digest,
+            self._options.threads,
+            self._batch_tokens,
+            self._options.slots,
+        )
+
+    @property
+    def process(self) -> LlamaProcess | None:
+        """The child, while there is one."""
+        return self._process
+
+    def ready(self) -> bool:
+        """Whether the child is up."""
+        return self._up.is_set()
+
+    async def start(self) -> None:
+        """Start the child; the very first time also measure the model and fit the batch.
+
+        Raises:
+            EngineUnavailable: The model cannot be loaded; the hint says why.
+        """
+        chosen, speed = self._options.batch_tokens, self._calibration.speed
+        if chosen is None and speed is not None:
+            self._batch_tokens = batch_tokens(speed.prefill_tokens_per_s)
+        process = await self._launch()
+        try:
+            if chosen is None and speed is None:
+                process = await self._calibrate(process)
+            props = await process.http.get("/props", _Props, timeout_s=_RESTART_WAIT_S)
+        except BaseException:
+            await process.kill()
+            raise
+        self._template = props.chat_template_caps
+        self._process = process
+        self._up.set()
+        self._supervisor = asyncio.create_task(self._supervise(process))
+
+    async def stop(self) -> None:
+        """End the child; answers under way fail."""
+        supervisor, self._supervisor = self._supervisor, None
+        if supervisor is not None:
+            supervisor.cancel()
+            await asyncio.wait([supervisor])
+        self._up.clear()
+        for process in (self._process, self._embedder):
+            if process is not None:
+                await process.kill()
+        self._process = self._embedder = None
+        self._calibration.write()
+
+    async def stream(self, request: Request) -> AsyncGenerator[Event]:
+        """Answer `request`.
+
+        Raises:
+            ContextTooLong: The prompt does not fit.
+            InvalidRequest: The request cannot be honoured.
+            EngineUnavailable: The child is not there.
+            EngineFailed: It died before the first token.
+        """
+        constraint = constraint_of(request)
+        async with self._places:
+            process = await self._serving()
+            self._running += 1
+            answer: Answer | None = None
+            try:
+                prompt, opens_thinking = await self._prompt(process, request)
+                schema = await self._schema(process, constraint)
+                answer = Answer(
+                    request,
+                    self._new_call_id,
+                    forced=constraint is not None and constraint.forced,
+                    prompt_opens_thinking=opens_thinking,
+                )
+                chunks = process.http.complete(completion_body(request, prompt, schema))
+                async with aclosing(chunks):
+                    async for chunk in chunks:
+                        for event in answer.events(chunk):
+                            yield event
+                        if answer.finished:
+                            self._learn(chunk)
+                            return
+                raise EngineFailed("the engine broke off its answer", retry_after_s=1)  # noqa: TRY301 - as if the connection had broken
+            except EngineFailed as error:
+                mended = await self._account_for(process, error)
+                if answer is None or not answer.begun():
+                    raise mended from error
+                yield answer.failed(mended)
+            finally:
+                self._running -= 1
+
+    async def count_tokens(self, request: Request) -> int:
+        """Prompt tokens of `request`, exactly."""
+        process = await self._serving()
+        prompt, _ = await self._prompt(process, request)
+        if isinstance(prompt, str):
+            prompt = await _tokenize(process, prompt, first=True)
+        return len(prompt)
+
+    async def embed(self, texts: tuple[str, ...]) -> tuple[tuple[tuple[float, ...], ...], int]:
+        """One vector for each text, and the input tokens used.
+
+        Raises:
+            Unsupported: The model makes no embeddings.
+        """
+        if not self._model.abilities.embeddings:
+            raise Unsupported(f"the model {self._model.id} makes no embeddings", param="model")
+        async with self._embedder_lock:  # started when first asked for: most never are
+            if self._embedder is None or not self._embedder.alive():
+                self._embedder = await launch(
+                    self._config(embedding=True), self._log_path.with_suffix(".embed.log")
+                )
+            process = self._embedder
+        made = await process.http.post("/v1/embeddings", {"input": texts}, _Embeddings)
+        ordered = sorted(made.data, key=lambda each: each.index)
+        return tuple(each.embedding for each in ordered), made.usage.prompt_tokens
+
+    async def _launch(self) -> LlamaProcess:
+        return await launch(self._config(embedding=False), self._log_path)
+
+    def _config(self, *, embedding: bool) -> ChildConfig:
+        """A text to embed is read in one batch, and batches of a hang-up matter there little."""
+        slots = 1 if embedding else self._options.slots
+        context_bytes = slots * self._context_tokens * self._llama.kv_bytes_per_token
+        files = (self._llama.path, *self._llama.lora_paths)
+        file_bytes = sum(path.stat().st_size for path in files if path.exists())
+        return ChildConfig(
+            model_path=str(self._llama.path.absolute()),
+            api_key="",
+            threads=self._options.threads,
+            slots=slots,
+            context_tokens=self._context_tokens,
+            batch_tokens=self._context_tokens if embedding else self._batch_tokens,
+            address_space_bytes=3 * file_bytes + 2 * context_bytes + _ADDRESS_SPACE_SPARE_BYTES,
+            prompt_cache_mib=0 if embedding else _PROMPT_CACHE_MIB,
+            lora_paths=tuple(str(path.absolute()) for path in self._llama.lora_paths),
+            embedding=embedding,
+        )
+
+    async def _calibrate(self, process: LlamaProcess) -> LlamaProcess:
+        """Measure the speed; where another batch fits it, start again with that one."""
+        await _measure(process, 2, 1)  # the first prompt also reads the weights from disk
+        timings = await _measure(process, _MEASURE_PREFILL_TOKENS, _MEASURE_DECODE_TOKENS)
+        prefill, decode = _speeds(timings)
+        self._calibration.measured(prefill, decode)
+        fitting = batch_tokens(prefill)
+        if fitting == self._batch_tokens:
+            return process
+        self._batch_tokens = fitting
+        await process.kill()
+        return await self._launch()
+
+    def _learn(self, chunk: Chunk) -> None:
+        """Real answers tell the speed too, when they had the engine to themselves."""
+        timings = chunk.timings
+        if self._running != 1 or timings.predicted_n < _MEASURE_DECODE_TOKENS:
+            return
+        prefill, decode = _speeds(timings)
+        long = timings.prompt_n >= _MEASURE_PREFILL_TOKENS
+        self._calibration.measured(prefill if long else None, decode)
+
+    async def _supervise(self, process: LlamaProcess) -> None:
+        """Whenever the child dies or hangs, start another, ever later if it keeps dying."""
+        delay_s = 0.0
+        while True:
+            began_ns = self._clock.monotonic_ns()
+            await _until_gone(process)
+            self._up.clear()
+            await process.kill()
+            if self._clock.monotonic_ns() - began_ns > _STEADY_S * _NS_PER_S:
+                delay_s = 0.0
+            _log.error("the engine of %s died; starting it again", self._model.id)
+            while True:
+                await asyncio.sleep(delay_s)
+                delay_s = min(max(0.5, 2 * delay_s), _BACK_OFF_S_MAX)
+                try:
+                    process = await self._launch()
+                    break
+                except HeadraceError as error:
+                    _log.error("%s (%s)", error.message, error.hint)
+            self._process = process
+            self._up.set()
+
+    async def _serving(self) -> LlamaProcess:
+        """The child, waited for while it restarts."""
+        if self._supervisor is None:
+            raise EngineUnavailable(f"the engine of {self._model.id} is not started")
+        if self._process is not None and not self._process.alive():
+            self._up.clear()  # its supervisor has not noticed yet
+        try:
+            async with asyncio.timeout(_RESTART_WAIT_S):
+                await self._up.wait()
+        except TimeoutError:
+            raise EngineUnavailable(
+                f"the engine of {self._model.id} is starting again", retry_after_s=5
+            ) from None
+        assert self._process is not None  # noqa: S101 - set before `_up`
+        return self._process
+
+    async def _account_for(self, process: LlamaProcess, error: EngineFailed) -> HeadraceError:
+        """Why an answer broke: the engine was stopped, or died, or failed and lives on."""
+        if self._supervisor is None:
+            return EngineUnavailable("the engine was stopped", retry_after_s=5)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_EXIT_WAIT_S):
+                await process.exited()
+        return error
+
+    async def _prompt(
+        self, process: LlamaProcess, request: Request
+    ) -> tuple[str | list[int], bool]:
+        """The rendered prompt, token ids where a literal was marked; and if it opens thinking."""
+        shield = Shield(self._specials)
+        body = template_body(request, self._template, shield)
+        rendered = await process.http.post("/apply-template", body, _Rendered)
+        opens_thinking = rendered.prompt.rstrip().endswith("<think>")
+        if not shield.marked:
+            return rendered.prompt, opens_thinking
+        ids: list[int] = []
+        for number, piece in enumerate(shield.cut(rendered.prompt)):
+            ids += await _tokenize(process, piece, first=number == 0)
+        return ids, opens_thinking
+
+    async def _schema(
+        self, process: LlamaProcess, constraint: Constraint | None
+    ) -> JsonSchema | None:
+        """The schema that the child will enforce.
+
+        Raises:
+            Unsupported: It can enforce none of those that would do.
+        """
+        if constraint is None:
+            return None
+        reason = await self._why_not(process, constraint.schema)
+        if reason is None:
+            return constraint.schema
+        if constraint.looser is None:
+            raise unenforceable(reason)
+        return constraint.looser
+
+    async def _why_not(self, process: LlamaProcess, schema: JsonSchema) -> str | None:
+        """Why the child cannot enforce `schema`, None if it can; tried once for each schema."""
+        encoded = msgspec.json.encode(schema)
+        async with self._schema_lock:
+            if encoded not in self._schemas:
+                while len(self._schemas) >= _SCHEMAS_REMEMBERED:
+                    del self._schemas[next(iter(self._schemas))]
+                self._schemas[encoded] = await _try_schema(process, encoded.decode())
+            return self._schemas[encoded]
+
+    def _new_call_id(self) -> str:
+        return f"call_{new_id(self._clock).replace('-', '')}"
+
+
+class _Props(msgspec.Struct, frozen=True):
+    chat_template_caps: TemplateAbilities = TemplateAbilities()
+
+
+class _Rendered(msgspec.Struct, frozen=True):
+    prompt: str
+
+
+class _Tokens(msgspec.Struct, frozen=True):
+    tokens: list[int]
+
+
+class _Embedding(msgspec.Struct, frozen=True):
+    index: int
+    embedding: tuple[float, ...]
+
+
+class _EmbeddingUsage(msgspec.Struct, frozen=True):
+    prompt_tokens: int = 0
+
+
+class _Embeddings(msgspec.Struct, frozen=True):
+    data: tuple[_Embedding, ...]
+    usage: _EmbeddingUsage = _EmbeddingUsage()
+
+
+async def _tokenize(process: LlamaProcess, text: str, *, first: bool) -> list[int]:
+    body: dict[str, Any] = {"content": text, "parse_special": True, "add_special": first}
+    return (await process.http.post("/tokenize", body, _Tokens)).tokens
+
+
+async def _measure(process: LlamaProcess, prefill: int, decode: int) -> Timings:
+    body: dict[str, Any] = {
+        "prompt": list(range(100, 100 + prefill)),  # any tokens are as fast as any others
+        "n_predict": decode,
+        "ignore_eos": True,
+        "cache_prompt": False,
+    }
+    timings = Timings()
+    async with aclosing(process.http.complete(body)) as chunks:
+        async for chunk in chunks:
+            timings = chunk.timings
+    return timings
+
+
+def _speeds(timings: Timings) -> tuple[float, float]:
+    """Tokens per second of prefill and decoding."""
+    return (
+        1000 * timings.prompt_n / max(timings.prompt_ms, 1.0),
+        1000 * timings.predicted_n / max(timings.predicted_ms, 1.0),
+    )
+
+
+async def _until_gone(process: LlamaProcess) -> None:
+    """Return when the process is dead, or alive and deaf."""
+    exited = asyncio.ensure_future(process.exited())
+    misses = 0
+    try:
+        while misses < _HEALTH_MISSES_MAX:
+            done, _ = await asyncio.wait([exited], timeout=_HEALTH_EVERY_S)
+            if done:
+                return
+            misses = 0 if await process.healthy() else misses + 1
+    finally:
+        exited.cancel()
+
+
+async def _try_schema(process: LlamaProcess, schema: str) -> str | None:
+    """Whether llama.cpp enforces a schema: it goes on without one that it cannot compile.
+
+    So a grammar is tried that begins with a mark which is made all but impossible otherwise.
+    """
+    mark = "~"
+    body: dict[str, Any] = {
+        "prompt": "a",
+        "n_predict": 1,
+        "temperature": 0,
+        "cache_prompt": False,
+        "grammar": f'%llguidance {{}}\nstart: "{mark}" answer\nanswer: %json {schema}',
+        "logit_bias": [[mark, -1000]],
+    }
+    said = ""
+    async with aclosing(process.http.complete(body)) as chunks:
+        async for chunk in chunks:
+            said += chunk.content
+    if said.startswith(mark):
+        return None
+    _, _, tail = process.log_tail().rpartition("failed to compile JSON schema: ")
+    return tail.partition("\n")[0].strip() or "unknown"

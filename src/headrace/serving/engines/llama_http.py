@@ -1,0 +1,192 @@
+"""HTTP with the llama.cpp child: JSON in and out, and streamed completions."""
+
+from collections.abc import AsyncGenerator
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import msgspec
+from pyreqwest.client import ClientBuilder
+from pyreqwest.exceptions import PyreqwestError
+
+from headrace.core.errors import ContextTooLong, EngineFailed, HeadraceError, InvalidRequest
+
+_CALL_TIMEOUT = timedelta(seconds=60)
+_OK = 200
+_CALLER_ERRORS = range(400, 500)
+
+T = TypeVar("T")
+
+
+class Timings(msgspec.Struct, frozen=True):
+    """What llama.cpp measured; `prompt_n` excludes the `cache_n` tokens found in the cache."""
+
+    cache_n: int = 0
+    prompt_n: int = 0
+    prompt_ms: float = 0.0
+    predicted_n: int = 0
+    predicted_ms: float = 0.0
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far the prompt is; `cache` of its `total` tokens were in the cache."""
+
+    total: int = 0
+    cache: int = 0
+    processed: int = 0
+
+
+class Probability(msgspec.Struct, frozen=True):
+    """One token and its log probability."""
+
+    token: str = ""
+    bytes: tuple[int, ...] = ()
+    logprob: float | None = None
+    top_logprobs: tuple["Probability", ...] = ()
+
+
+class Chunk(msgspec.Struct, frozen=True):
+    """One event of a streamed completion."""
+
+    content: str = ""
+    stop: bool = False
+    tokens_predicted: int = 0
+    tokens_evaluated: int = 0
+    stop_type: str = ""
+    stopping_word: str = ""
+    timings: Timings = Timings()
+    prompt_progress: Progress | None = None
+    completion_probabilities: tuple[Probability, ...] = ()
+    error: "_Problem | None" = None
+
+
+class _Problem(msgspec.Struct, frozen=True):
+    message: str = "the engine gave no reason"
+    type: str = ""
+    n_prompt_tokens: int = 0
+    n_ctx: int = 0
+
+
+class _Refusal(msgspec.Struct, frozen=True):
+    error: _Problem = _Problem()
+
+
+class LlamaHttp:
+    """The child's listener at `address`, which answers only to `api_key`."""
+
+    def __init__(self, address: str, api_key: str) -> None:
+        self._client = (
+            ClientBuilder()
+            .base_url(address)
+            .default_headers({"Authorization": f"Bearer {api_key}"})
+            .no_proxy()
+            # The server closes kept connections when it likes, and a request sent into that
+            # moment fails. A new connection on loopback costs a tenth of a millisecond.
+            .pool_max_idle_per_host(0)
+            .build()
+        )
+
+    async def close(self) -> None:
+        """Break off whatever runs."""
+        await self._client.close()
+
+    async def get(self, path: str, answer: type[T], *, timeout_s: float) -> T:
+        """GET `path`.
+
+        Raises:
+            HeadraceError: The child does not answer as it should.
+        """
+        built = self._client.get(path).timeout(timedelta(seconds=timeout_s)).build()
+        try:
+            response = await built.send()
+            body = bytes(await response.bytes())
+        except PyreqwestError as error:
+            raise EngineFailed("the engine does not answer") from error
+        return _decode(response.status, body, answer)
+
+    async def post(self, path: str, body: dict[str, Any], answer: type[T]) -> T:
+        """POST `body` as JSON.
+
+        Raises:
+            HeadraceError: The child refuses, or is gone.
+        """
+        built = _with_json(self._client.post(path).timeout(_CALL_TIMEOUT), body).build()
+        try:
+            response = await built.send()
+            content = bytes(await response.bytes())
+        except PyreqwestError as error:
+            raise EngineFailed("the engine broke off", retry_after_s=1) from error
+        return _decode(response.status, content, answer)
+
+    async def complete(self, body: dict[str, Any]) -> AsyncGenerator[Chunk]:
+        """POST /completion, streamed. Closing the generator closes the connection.
+
+        The last chunk has `stop`; if there is none, the engine broke off.
+
+        Raises:
+            ContextTooLong: The prompt does not fit.
+            InvalidRequest: The child finds the request wrong.
+            EngineFailed: The child broke off or is broken.
+        """
+        # `return_progress` makes the child write while it reads the prompt: only a failing
+        # write tells it at once that nobody listens. Without, it looks once a second, and not
+        # even that while other answers run. The buffer limit of 0 hands over every chunk as
+        # it comes, where the default waits for 64 KiB.
+        asked = {**body, "stream": True, "return_progress": True}
+        built = _with_json(self._client.post("/completion"), asked)
+        try:
+            async with built.streamed_read_buffer_limit(0).build_streamed() as response:
+                reader = response.body_reader
+                if response.status != _OK:
+                    raise _refusal(response.status, bytes(await reader.bytes()))
+                held = b""
+                while (data := await reader.read_chunk()) is not None:
+                    *events, held = (held + bytes(data)).split(b"\n\n")
+                    for event in events:
+                        if event.startswith(b"data: "):
+                            yield _chunk(event)
+        except PyreqwestError as error:
+            raise EngineFailed("the engine broke off its answer", retry_after_s=1) from error
+
+
+_CHUNK = msgspec.json.Decoder(Chunk)
+
+
+def _chunk(event: bytes) -> Chunk:
+    chunk = _CHUNK.decode(event[6:])
+    if chunk.error is not None:
+        raise _error_of(500, chunk.error)
+    return chunk
+
+
+def _with_json(builder: Any, body: dict[str, Any]) -> Any:  # noqa: ANN401 - fluent builders
+    encoded = msgspec.json.encode(body)
+    return builder.header("Content-Type", "application/json").body_bytes(encoded)
+
+
+def _decode(status: int, body: bytes, answer: type[T]) -> T:
+    if status != _OK:
+        raise _refusal(status, body)
+    try:
+        return msgspec.json.decode(body, type=answer)
+    except msgspec.MsgspecError as error:
+        raise EngineFailed(f"the engine answered what it should not: {error}") from error
+
+
+def _refusal(status: int, body: bytes) -> HeadraceError:
+    try:
+        problem = msgspec.json.decode(body, type=_Refusal).error
+    except msgspec.MsgspecError:
+        problem = _Problem()
+    return _error_of(status, problem)
+
+
+def _error_of(status: int, problem: _Problem) -> HeadraceError:
+    if problem.type == "exceed_context_size_error":
+        return ContextTooLong(
+            f"the prompt has {problem.n_prompt_tokens} tokens, "
+            f"the context of this model holds {problem.n_ctx}",
+            param="messages",
+        )
+    if status in _CALLER_ERRORS and status not in (401, 404):
+        return InvalidRequest(problem.message)
+    return EngineFailed(f"the engine failed: {problem.message}", retry_after_s=1)
