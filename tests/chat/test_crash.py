@@ -36,13 +36,13 @@ async def test_kill_loses_no_more_than_a_quarter_second(tmp_path: Path) -> None:
         conversation = await page.start()
         reply = await page.ask(conversation, "tell")
         until = time.monotonic() + 1.0
+        last_seq = 0
         stream = page.stream(conversation, reply["id"])
         async for event in stream:
-            now = time.monotonic()
+            now, last_seq = time.monotonic(), event.id
             seen.append((now, seen[-1][1] + len(event.data["part"]["text"])))
             if now > until:
                 break
-        last_seq = event.id
         await asyncio.to_thread(running.kill)
         killed = time.monotonic()
         with contextlib.suppress(PyreqwestError):

@@ -97,7 +97,11 @@ async def test_random_reloads_see_the_answer_without_hole_or_doubling(
             await asyncio.sleep(nap_ms / 1000)
             assert await follow(page, conversation, reply["id"], cuts) == STORY[:220]
 
-        @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(
+            max_examples=12,
+            deadline=None,
+            suppress_health_check=[HealthCheck.function_scoped_fixture],
+        )
         @given(st.lists(st.integers(0, 6), max_size=6), st.integers(0, 80))
         def check(cuts: list[int], nap_ms: int) -> None:
             asyncio.run_coroutine_threadsafe(reload(cuts, nap_ms), loop).result(20)
