@@ -21,6 +21,7 @@ from headrace.config.settings import Settings
 from headrace.core.clock import Clock
 from headrace.core.errors import ConfigError
 from headrace.serving.engine import Engine
+from headrace.serving.engines.llama import LlamaEngine, LlamaModel, LlamaOptions
 from headrace.serving.engines.scripted import ScriptedEngine
 
 _CHOSEN_FILE = "model"
@@ -75,7 +76,7 @@ def get_ready(settings: Settings, clock: Clock, *, ask: bool) -> Served:
     ]
     served = (default, *others)
     return Served(
-        tuple(_engine(each, settings, estimator, clock) for each in served),
+        tuple(_engine(each, settings, estimator.threads, clock) for each in served),
         default.card,
         tuple(each.card for each in served),
         memory_bytes_max,
@@ -132,15 +133,22 @@ def _ask(choice: Choice) -> str:
 
 
 def _engine(
-    installed: Installed, settings: Settings, estimator: Estimator, clock: Clock
+    installed: Installed, settings: Settings, threads: int, clock: Clock
 ) -> tuple[Engine, int]:
     card = installed.card
-    context_tokens = settings.engine_context_tokens
-    memory_bytes = memory_needed(
-        card,
+    model = LlamaModel(
+        path=installed.path,
+        model=card.model(),
+        digest=card.digest,
+        special_tokens=card.special_tokens,
+        kv_bytes_per_token=card.kv_bytes_per_token,
+    )
+    options = LlamaOptions(
+        threads=threads,
         slots=settings.engine_slots,
-        **({} if context_tokens is None else {"context_tokens": context_tokens}),
+        context_tokens=settings.engine_context_tokens,
+        batch_tokens=settings.engine_batch_tokens,
     )
-    raise NotImplementedError(
-        (LlamaEngine, LlamaModel, LlamaOptions, clock, memory_bytes, estimator)
-    )
+    engine = LlamaEngine(model, options, settings.data, clock)
+    context_tokens = engine.model.context_tokens
+    return engine, memory_needed(card, context_tokens=context_tokens, slots=options.slots)
