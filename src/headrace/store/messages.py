@@ -4,7 +4,6 @@ The conversation's `head_id` names the leaf that is shown; the active path runs 
 root. Ids are chosen by clients, with the rules of `conversations.py`.
 """
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -32,7 +31,7 @@ from headrace.store.conversations import (
     owned,
     update_conversation,
 )
-from headrace.store.schema import conversation, generation, message
+from headrace.store.schema import generation, message
 
 Status = Literal["running", "done", "interrupted", "stopped", "error"]
 _RETRY_AFTER_S = 5.0
@@ -70,15 +69,20 @@ class TreeMessage(msgspec.Struct, frozen=True, kw_only=True):
     conversation_id: str
     parent_id: str | None
     role: Role
-    model_id: str | None
     status: Status
     parts: tuple[Part, ...]
-    seq: int
-    generation_id: str | None
-    receipt: Receipt | None
-    error: Fault | None
     created_ns: int
+    model_id: str | None = None
+    seq: int = 0
+    generation_id: str | None = None
+    receipt: Receipt | None = None
+    error: Fault | None = None
     siblings: tuple[str, ...] = ()
+
+
+_PARTS = msgspec.json.Decoder(tuple[Part, ...])
+_RECEIPT = msgspec.json.Decoder(Receipt)
+_FAULT = msgspec.json.Decoder(Fault)
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -103,8 +107,8 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
 class Begun(msgspec.Struct, frozen=True):
     """A reply and what it answers.
 
-    `history` runs from the root to the message before the reply; it is empty when the reply was
-    there already, which `fresh` tells.
+    `history` runs from the root to the message before the reply, siblings left out; it is
+    empty when the reply was there already, which `fresh` tells.
     """
 
     reply: TreeMessage
@@ -125,11 +129,11 @@ def path_to(
     connection: Connection, scope: Scope, conversation_id: str, leaf_id: str
 ) -> tuple[TreeMessage, ...]:
     """The messages from the root to `leaf_id`, none if that is not in the conversation."""
-    path = _ancestors(scope, conversation_id, leaf_id)
-    query = _messages(scope).join(path, path.c.id == message.c.id).order_by(path.c.depth.desc())
-    rows = connection.execute(query).all()
-    parents = select(path.c.parent_id)
-    return _with_siblings(connection, scope, rows, message.c.parent_id.in_(parents))
+    path = _path(connection, scope, conversation_id, leaf_id)
+    ancestors = _ancestors(scope, conversation_id, leaf_id)
+    return _with_siblings(
+        connection, scope, path, message.c.parent_id.in_(select(ancestors.c.parent_id))
+    )
 
 
 def get_message(
@@ -140,14 +144,16 @@ def get_message(
     Raises:
         NotFound: The account's conversation has none of that id.
     """
-    rows = connection.execute(
+    row = connection.execute(
         _messages(scope).where(
             message.c.id == message_id, message.c.conversation_id == conversation_id
         )
-    ).all()
-    if not rows:
+    ).first()
+    if row is None:
         raise NotFound("there is no such message")
-    return _with_siblings(connection, scope, rows, message.c.parent_id == rows[0].parent_id)[0]
+    found = _message(row)
+    among = message.c.parent_id == found.parent_id
+    return _with_siblings(connection, scope, (found,), among)[0]
 
 
 def add_turn(
@@ -162,36 +168,34 @@ def add_turn(
         RateLimited: Too many replies of the account are running.
         TooLarge: The conversation is too long.
     """
-    get_conversation(connection, scope, turn.conversation_id)
+    held = get_conversation(connection, scope, turn.conversation_id)
     if _taken(connection, turn.message_id, turn.reply_id):
         return _same_turn(connection, scope, turn)
+    history: tuple[TreeMessage, ...] = ()
     created_ns = now_ns
     if turn.parent_id is not None:
-        parent = get_message(connection, scope, turn.conversation_id, turn.parent_id)
-        if parent.role != "assistant":
-            raise InvalidRequest("parent_id: Expected a reply", param="parent_id")
-        if parent.status == "running":
-            raise Conflict("the reply before is still running", hint="wait for it or stop it")
-        created_ns = max(now_ns, parent.created_ns + 1)
-        _check_depth(connection, scope, parent, limits)
+        history = _path(connection, scope, turn.conversation_id, turn.parent_id)
+        _check_parent(history, limits)
+        created_ns = max(now_ns, history[-1].created_ns + 1)
     _check_running(connection, scope, limits)
-    row = _row(scope, turn.conversation_id, turn.message_id, turn.parent_id, created_ns)
-    parts = msgspec.json.encode(turn.parts).decode()
-    connection.execute(
-        insert(message).values(row | {"role": "user", "status": "done", "parts": parts})
+    asked = TreeMessage(
+        id=turn.message_id,
+        conversation_id=turn.conversation_id,
+        parent_id=turn.parent_id,
+        role="user",
+        status="done",
+        parts=turn.parts,
+        created_ns=created_ns,
     )
-    row = _row(scope, turn.conversation_id, turn.reply_id, turn.message_id, created_ns + 1)
-    reply = _insert_reply(connection, scope, row, turn.model_id)
-    update_conversation(
-        connection, scope, turn.conversation_id, {"model_id": turn.model_id, "updated_ns": now_ns}
-    )
-    connection.execute(
-        update(conversation)
-        .where(conversation.c.id == turn.conversation_id, conversation.c.title == "")
-        .values(title=turn.title)
-    )
-    history = path_to(connection, scope, turn.conversation_id, turn.message_id)
-    return history[-1], Begun(reply, history, fresh=True)
+    reply = _empty_reply(asked, turn.reply_id, turn.model_id, created_ns + 1)
+    connection.execute(insert(message), [_row(scope, asked), _row(scope, reply)])
+    change = {"head_id": reply.id, "model_id": turn.model_id, "updated_ns": now_ns}
+    if held.title == "":
+        change["title"] = turn.title
+    update_conversation(connection, scope, turn.conversation_id, change)
+    among = message.c.parent_id == asked.parent_id
+    (asked,) = _with_siblings(connection, scope, (asked,), among)
+    return asked, Begun(reply, (*history, asked), fresh=True)
 
 
 def add_reply(
@@ -227,12 +231,15 @@ def add_reply(
             raise Conflict("this id belongs to another message")
         return Begun(found, (), fresh=False)
     _check_running(connection, scope, limits)
+    history = _path(connection, scope, conversation_id, asked_id)
     model = model_id or given.model_id or held.model_id
-    history = path_to(connection, scope, conversation_id, asked_id)
-    created_ns = max(now_ns, history[-1].created_ns + 1)
-    row = _row(scope, conversation_id, reply_id, asked_id, created_ns)
-    reply = _insert_reply(connection, scope, row, model)
-    update_conversation(connection, scope, conversation_id, {"updated_ns": now_ns})
+    created_ns = max(now_ns, given.created_ns + 1)
+    reply = _empty_reply(history[-1], reply_id, model, created_ns)
+    connection.execute(insert(message).values(_row(scope, reply)))
+    change = {"head_id": reply.id, "updated_ns": now_ns}
+    update_conversation(connection, scope, conversation_id, change)
+    among = message.c.parent_id == asked_id
+    (reply,) = _with_siblings(connection, scope, (reply,), among)
     return Begun(reply, history, fresh=True)
 
 
@@ -271,7 +278,7 @@ def reopen_reply(
     update_conversation(
         connection, scope, conversation_id, {"updated_ns": now_ns, "head_id": held.id}
     )
-    history = path_to(connection, scope, conversation_id, held.parent_id)
+    history = _path(connection, scope, conversation_id, held.parent_id)
     return Begun(get_message(connection, scope, conversation_id, held.id), history, fresh=True)
 
 
@@ -325,17 +332,29 @@ def _messages(scope: Scope) -> Select[Any]:
     )
 
 
-def _with_siblings(
-    connection: Connection, scope: Scope, rows: Sequence[Row[Any]], among: ColumnElement[bool]
+def _path(
+    connection: Connection, scope: Scope, conversation_id: str, leaf_id: str
 ) -> tuple[TreeMessage, ...]:
-    """Messages of `rows`; `among` picks the children of all their parents."""
-    if not rows:
+    """The messages from the root to `leaf_id`, without their siblings."""
+    path = _ancestors(scope, conversation_id, leaf_id)
+    query = _messages(scope).join(path, path.c.id == message.c.id).order_by(path.c.depth.desc())
+    return tuple(_message(row) for row in connection.execute(query))
+
+
+def _with_siblings(
+    connection: Connection,
+    scope: Scope,
+    items: tuple[TreeMessage, ...],
+    among: ColumnElement[bool],
+) -> tuple[TreeMessage, ...]:
+    """The items with their siblings; `among` picks the children of all their parents."""
+    if not items:
         return ()
     query = (
         select(message.c.parent_id, message.c.id)
         .where(
             owned(message, scope),
-            message.c.conversation_id == rows[0].conversation_id,
+            message.c.conversation_id == items[0].conversation_id,
             or_(among, message.c.parent_id.is_(None)),
         )
         .order_by(message.c.created_ns, message.c.id)
@@ -343,10 +362,12 @@ def _with_siblings(
     children: dict[str | None, list[str]] = {}
     for parent_id, child_id in connection.execute(query):
         children.setdefault(parent_id, []).append(child_id)
-    return tuple(_message(row, tuple(children[row.parent_id])) for row in rows)
+    return tuple(
+        msgspec.structs.replace(item, siblings=tuple(children[item.parent_id])) for item in items
+    )
 
 
-def _message(row: Row[Any], siblings: tuple[str, ...]) -> TreeMessage:
+def _message(row: Row[Any]) -> TreeMessage:
     return TreeMessage(
         id=row.id,
         conversation_id=row.conversation_id,
@@ -358,15 +379,14 @@ def _message(row: Row[Any], siblings: tuple[str, ...]) -> TreeMessage:
         seq=row.seq,
         generation_id=row.generation_id,
         receipt=_receipt(row),
-        error=None if row.error is None else msgspec.json.decode(row.error, type=Fault),
+        error=None if row.error is None else _FAULT.decode(row.error),
         created_ns=row.created_ns,
-        siblings=siblings,
     )
 
 
 def decode_parts(text: str) -> tuple[Part, ...]:
     """The parts of a message as the column `parts` holds them."""
-    return msgspec.json.decode(text, type=tuple[Part, ...])
+    return _PARTS.decode(text)
 
 
 def _receipt(row: Row[Any]) -> Receipt | None:
@@ -374,7 +394,7 @@ def _receipt(row: Row[Any]) -> Receipt | None:
     if row.status == "running":
         return None
     if row.call_stop is None:
-        return None if row.receipt is None else msgspec.json.decode(row.receipt, type=Receipt)
+        return None if row.receipt is None else _RECEIPT.decode(row.receipt)
     return Receipt(
         stop=row.call_stop,
         input_tokens=row.input_tokens or 0,
@@ -404,12 +424,17 @@ def _ancestors(scope: Scope, conversation_id: str, leaf_id: str) -> CTE:
     )
 
 
-def _check_depth(connection: Connection, scope: Scope, parent: TreeMessage, limits: Limits) -> None:
-    path = _ancestors(scope, parent.conversation_id, parent.id)
-    depth = connection.scalar(select(func.count()).select_from(path)) or 0
-    if depth + 2 > limits.depth_max:
+def _check_parent(path: tuple[TreeMessage, ...], limits: Limits) -> None:
+    """Refuse a message after the last of `path` where none can stand."""
+    if not path:
+        raise NotFound("there is no such parent")
+    if path[-1].role != "assistant":
+        raise InvalidRequest("parent_id: Expected a reply", param="parent_id")
+    if path[-1].status == "running":
+        raise Conflict("the reply before is still running", hint="wait for it or stop it")
+    if len(path) + 2 > limits.depth_max:
         raise TooLarge(
-            f"this conversation has {depth} messages, more than {limits.depth_max} do not fit",
+            f"this conversation has {len(path)} messages, more than {limits.depth_max} do not fit",
             hint="start a new one",
         )
 
@@ -454,25 +479,32 @@ def _same_turn(connection: Connection, scope: Scope, turn: Turn) -> tuple[TreeMe
     return asked, Begun(reply, (), fresh=False)
 
 
-def _row(
-    scope: Scope, conversation_id: str, message_id: str, parent_id: str | None, created_ns: int
-) -> dict[str, Any]:
+def _empty_reply(asked: TreeMessage, reply_id: str, model_id: str, created_ns: int) -> TreeMessage:
+    return TreeMessage(
+        id=reply_id,
+        conversation_id=asked.conversation_id,
+        parent_id=asked.id,
+        role="assistant",
+        status="running",
+        parts=(),
+        created_ns=created_ns,
+        model_id=model_id,
+        siblings=(reply_id,),
+    )
+
+
+def _row(scope: Scope, item: TreeMessage) -> dict[str, Any]:
+    """The columns of a message that nothing was answered to yet."""
     return {
-        "id": message_id,
+        "id": item.id,
         "organisation_id": scope.organisation_id,
         "account_id": scope.account_id,
-        "conversation_id": conversation_id,
-        "parent_id": parent_id,
-        "seq": 0,
-        "created_ns": created_ns,
+        "conversation_id": item.conversation_id,
+        "parent_id": item.parent_id,
+        "role": item.role,
+        "model_id": item.model_id,
+        "status": item.status,
+        "parts": msgspec.json.encode(item.parts).decode(),
+        "seq": item.seq,
+        "created_ns": item.created_ns,
     }
-
-
-def _insert_reply(
-    connection: Connection, scope: Scope, row: dict[str, Any], model_id: str
-) -> TreeMessage:
-    """An empty running reply at the place that `row` names; the head moves to it."""
-    reply = {"role": "assistant", "status": "running", "parts": "[]", "model_id": model_id}
-    connection.execute(insert(message).values(row | reply))
-    update_conversation(connection, scope, row["conversation_id"], {"head_id": row["id"]})
-    return get_message(connection, scope, row["conversation_id"], row["id"])
