@@ -67,7 +67,7 @@ export const text = {
   failedTitle: 'Headrace does not answer',
   signedOutTitle: 'Sign in',
   signedOutBody: 'Open the sign-in link that Headrace printed in the terminal when it started.',
-  signedOutHow: 'No link at hand? Stop Headrace with Ctrl-C and start it again for a new one:',
+  signedOutHow: 'No link at hand? This prints a new one, also while Headrace runs:',
   signedOutCommand: 'headrace up',
   signedOutCheck: 'I have signed in',
   answered: 'Answer complete.',

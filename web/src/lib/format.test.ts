@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { dayName, dollars, duration, groupByDay, speed } from './format';
+import { dayName, dollars, duration, groupByDay, sentences, speed } from './format';
 
 const noon = (day: number, month = 5, year = 2026) => new Date(year, month, day, 12).getTime();
 
@@ -35,4 +35,9 @@ it('computes decoding speed only where it can be known', () => {
   expect(speed({ output_tokens: 101, first_token_ms: 500, duration_ms: 2500 })).toBe(50);
   expect(speed({ output_tokens: 1, first_token_ms: 500, duration_ms: 500 })).toBeNull();
   expect(speed({ output_tokens: 9, first_token_ms: null, duration_ms: 500 })).toBeNull();
+});
+
+it('makes sentences of messages', () => {
+  expect(sentences('the engine is gone', null, 'Try again.')).toBe('The engine is gone. Try again.');
+  expect(sentences(undefined)).toBe('');
 });

@@ -54,3 +54,11 @@ export function speed(receipt: {
   if (first === null || whole === null || whole <= first || tokens < 2) return null;
   return (tokens - 1) / ((whole - first) / 1000);
 }
+
+/** Messages of the server, which begin small and end without a stop, as sentences. */
+export function sentences(...parts: (string | null | undefined)[]): string {
+  return parts
+    .filter((part): part is string => typeof part === 'string' && part !== '')
+    .map((part) => part.charAt(0).toUpperCase() + part.slice(1) + (/[.!?…]$/.test(part) ? '' : '.'))
+    .join(' ');
+}

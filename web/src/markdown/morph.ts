@@ -1,7 +1,10 @@
-/** Makes the children of `target` equal to those of `next`, touching only what differs.
- * A selection in text that stays survives, and the browser lays out only what changed. */
-export function morph(target: Node, next: Node): void {
-  let held = target.firstChild;
+/**
+ * Makes the children of `target` equal to those of `next`, touching only what differs: a
+ * selection in text that stays survives, and the browser lays out only what changed. The first
+ * `kept` children are left as they are.
+ */
+export function morph(target: Node, next: Node, kept = 0): void {
+  let held = target.childNodes[kept] ?? null;
   for (let want = next.firstChild; want; ) {
     const after: ChildNode | null = want.nextSibling;
     if (!held) {

@@ -18,20 +18,21 @@ const ALLOWED_ATTR = ['href', 'title', 'src', 'alt', 'class', 'start'];
 
 /** Turns HTML of the parser into nodes for the page. */
 export function safeNodes(html: string): DocumentFragment {
-  const inert = new DOMParser().parseFromString(`<body>${html}</body>`, 'text/html');
-  DOMPurify.sanitize(inert.body, {
+  const inert = new DOMParser().parseFromString(`<body><div>${html}</div></body>`, 'text/html');
+  const root = inert.body.firstElementChild as HTMLElement;
+  DOMPurify.sanitize(root, {
     IN_PLACE: true,
     ALLOWED_TAGS,
     ALLOWED_ATTR,
     ALLOW_DATA_ATTR: false,
     ALLOW_ARIA_ATTR: false,
   });
-  inert.querySelectorAll('img').forEach(imageToLink);
-  inert.querySelectorAll('a').forEach(guardLink);
-  inert.querySelectorAll('pre').forEach(frameCode);
-  inert.querySelectorAll('table').forEach(frameTable);
+  root.querySelectorAll('img').forEach(imageToLink);
+  root.querySelectorAll('a').forEach(guardLink);
+  root.querySelectorAll('pre').forEach(frameCode);
+  root.querySelectorAll('table').forEach(frameTable);
   const fragment = document.createDocumentFragment();
-  fragment.append(...inert.body.childNodes);
+  fragment.append(...root.childNodes);
   return fragment;
 }
 

@@ -9,51 +9,43 @@ export class MarkdownView {
   #blocks = new BlockStream();
   #shown = '';
   #ended = false;
-  #finished: HTMLElement;
-  #tail: HTMLElement;
+  /** How many nodes of the host belong to finished blocks; they are never touched again. */
+  #kept = 0;
 
   /** Draws into `host`, which it owns from now on. */
-  constructor(host: HTMLElement) {
-    this.#finished = document.createElement('div');
-    this.#tail = document.createElement('div');
-    host.replaceChildren(this.#finished, this.#tail);
-  }
+  constructor(private readonly host: HTMLElement) {}
 
   /** Shows `text`; `ended` says that nothing will follow. Cheap where `text` only grew. */
   show(text: string, ended: boolean): void {
     if (text === this.#shown && ended === this.#ended) return;
     if (this.#ended || !text.startsWith(this.#shown)) this.#reset();
-    if (text !== this.#shown) this.#grow(text.slice(this.#shown.length), ended);
+    const { finished, tail } = this.#blocks.push(text.slice(this.#shown.length));
     this.#shown = text;
-    if (ended) this.#finish();
+    this.#ended = ended;
+    if (!ended) {
+      this.#draw(finished, tail);
+      return;
+    }
+    const end = this.#blocks.finish();
+    if (end.redrawn) this.#kept = 0;
+    this.#draw(end.redrawn ? end.blocks : [...finished, ...end.blocks], '');
   }
 
   #reset(): void {
     this.#blocks = new BlockStream();
     this.#shown = '';
-    this.#ended = false;
-    this.#finished.replaceChildren();
-    this.#tail.replaceChildren();
+    this.#kept = 0;
   }
 
-  #grow(chunk: string, ended: boolean): void {
-    const { finished, tail } = this.#blocks.push(chunk);
-    for (const html of finished) this.#keep(html);
-    if (!ended) morph(this.#tail, safeNodes(tail));
-  }
-
-  #finish(): void {
-    this.#ended = true;
-    const { redrawn, blocks } = this.#blocks.finish();
-    if (redrawn) this.#finished.replaceChildren();
-    this.#tail.replaceChildren();
-    for (const html of blocks) this.#keep(html);
-  }
-
-  #keep(html: string): void {
-    const nodes = safeNodes(html);
-    const added = [...nodes.children];
-    this.#finished.append(nodes);
-    for (const element of added) void highlightAll(element);
+  /** Puts `finished` and `tail` after what is kept, and keeps `finished`. */
+  #draw(finished: readonly string[], tail: string): void {
+    const nodes = safeNodes(finished.join(''));
+    const from = this.#kept;
+    this.#kept += nodes.childNodes.length;
+    nodes.append(safeNodes(tail));
+    morph(this.host, nodes, from);
+    for (const node of [...this.host.childNodes].slice(from, this.#kept)) {
+      if (node instanceof Element) void highlightAll(node);
+    }
   }
 }
