@@ -61,6 +61,10 @@ CASES: list[tuple[str, tuple[Part, ...]]] = [
     ('{"name": "unknown", "arguments": {}}', (Text('{"name": "unknown", "arguments": {}}'),)),
     ('{"answer": 42}', (Text('{"answer": 42}'),)),
     (f"{CALL} and more", (Text(f"{CALL} and more"),)),
+    (
+        f"{CALL}</tool_call><tool_call>{CALL}",
+        (Text(f"{CALL}</tool_call>"), LOOK),
+    ),
     ("```python\nprint()\n```", (Text("```python\nprint()\n```"),)),
     ("`code` first", (Text("`code` first"),)),
     ("<tool_call>not json</tool_call>", (Text("<tool_call>not json</tool_call>"),)),
@@ -109,6 +113,12 @@ FRAGMENTS = [
 @given(st.lists(st.sampled_from(FRAGMENTS)), st.booleans())
 def test_any_text_reads_the_same_in_one_piece_and_in_characters(text: list[str], tools: bool):  # noqa: FBT001
     assert parse(list("".join(text)), tools=tools) == parse(["".join(text)], tools=tools)
+
+
+def test_without_parallel_calls_all_after_the_first_is_dropped():
+    tagged = f"<tool_call>{CALL}</tool_call>"
+    for text in (tagged * 3, f"{tagged} and more", f"[{CALL},{CALL}]"):
+        assert parse(list(text), parallel=False) == parse([text], parallel=False) == (LOOK,)
 
 
 def test_without_tools_text_passes_untouched():

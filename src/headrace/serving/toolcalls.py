@@ -26,7 +26,6 @@ _CALL, _UNCALL = "<tool_call>", "</tool_call>"
 _HEAD = re.compile(
     r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"(?:arguments|parameters)"\s*:\s*(?=\{)'
 )
-_FENCED = re.compile(r"\s*```(?:json)?[ \t]*\n(.*?)\n?\s*```\s*", re.DOTALL)
 _FENCE = re.compile(r"```(?:json)?[ \t]*\n\s*")
 _KEYS = ("name", "arguments", "parameters", "type", "function")
 
@@ -55,6 +54,7 @@ class AnswerParser:
             no calls are looked for.
         new_call_id: Makes the id of a call.
         forced: The whole answer is one call, as a constraint made sure.
+        parallel: Whether there may be more than one call; if not, all after the first is dropped.
         thinking: The prompt ended inside thinking already.
     """
 
@@ -64,6 +64,7 @@ class AnswerParser:
         new_call_id: Callable[[], str],
         *,
         forced: bool = False,
+        parallel: bool = True,
         thinking: bool = False,
     ) -> None:
         self._tools = tools
@@ -72,9 +73,16 @@ class AnswerParser:
         self._tagged = False
         self._held = ""
         self._fresh = True
-        self._arguments = _JsonEnd()
+        self._json = _JsonEnd()
+        self._scanned = 0
+        self._parallel = parallel
         self.calls_begun = 0
         self.calls_read = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing that comes can matter any more."""
+        return not self._parallel and self.calls_read > 0
 
     def feed(self, text: str) -> list[Piece]:
         """What can be said after `text`."""
@@ -97,6 +105,9 @@ class AnswerParser:
             "bare": self._bare,
         }
         while self._held:
+            if self.full:
+                self._held = ""
+                return
             before = (self._state, self._held)
             yield from steps[self._state](final)
             if before == (self._state, self._held):
@@ -113,6 +124,7 @@ class AnswerParser:
             if self._state == "rethought":
                 self._held = bare
             self._state = "bare" if self._tools and bare[:1] in {"{", "[", "`"} else "text"
+            self._json, self._scanned = _JsonEnd(), 0
         yield from ()
 
     def _think(self, final: bool) -> Iterator[Piece]:  # noqa: FBT001
@@ -155,23 +167,21 @@ class AnswerParser:
         if head:
             yield self._begin(msgspec.json.decode(head[1], type=str))
             self._held, self._state = self._held[head.end() :], "arguments"
-            self._arguments = _JsonEnd()
+            self._json = _JsonEnd()
             return
         written, closed, rest = self._held.partition(_UNCALL)
         if not closed and not final:
             return
         calls = _decode(written)
         if calls:
-            for name, arguments in calls:
-                yield self._begin(name, arguments)
-                self.calls_read += 1
+            yield from self._whole(calls)
         else:
             yield Text((_CALL if self._tagged else "") + written + closed)
         self._held, self._state = rest, "text"
         self._fresh = True
 
     def _more_arguments(self, final: bool) -> Iterator[Piece]:  # noqa: FBT001, ARG002
-        end = self._arguments.find(self._held)
+        end = self._json.find(self._held)
         yield ToolCall("", "", self._held[:end])
         if end is not None:
             self.calls_read += 1
@@ -189,19 +199,34 @@ class AnswerParser:
         yield from ()
 
     def _bare(self, final: bool) -> Iterator[Piece]:  # noqa: FBT001
-        if not final:
-            if not _may_be_call(self._held):
-                self._state = "text"
+        """Hold back an answer as long as it may be nothing but a call."""
+        end = None
+        if _may_be_call(self._held):
+            end = self._json.find(self._held[self._scanned :])
+            if end is None and not final:
+                self._scanned = len(self._held)
+                return
+        if end is None:
+            self._state = "text"
             return
-        fenced = _FENCED.fullmatch(self._held)
-        calls = _decode(fenced[1] if fenced else self._held)
-        if calls and all(name in self._tools for name, _ in calls):
-            for name, arguments in calls:
-                yield self._begin(name, arguments)
-                self.calls_read += 1
+        end += self._scanned
+        after = self._held[end:].strip()
+        fenced = self._held.lstrip().startswith("`")
+        if not final and "```".startswith(after) and (fenced or not after):
+            self._json, self._scanned = _JsonEnd(), 0  # what follows it decides; look again
+            return
+        whole = after == ("```" if fenced else "") or (fenced and not after)
+        calls = _decode(self._held[:end].lstrip().removeprefix("```").removeprefix("json"))
+        if whole and calls and all(name in self._tools for name, _ in calls):
+            yield from self._whole(calls)
             self._held = ""
         else:
             self._state = "text"
+
+    def _whole(self, calls: list[tuple[str, str]]) -> Iterator[Piece]:
+        for name, arguments in calls if self._parallel else calls[:1]:
+            yield self._begin(name, arguments)
+            self.calls_read += 1
 
     def _release_text(self) -> Iterator[Piece]:
         text, self._held = self._held, ""

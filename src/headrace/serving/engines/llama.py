@@ -47,6 +47,7 @@ from headrace.serving.engines.llama_prompt import TemplateAbilities, template_bo
 from headrace.serving.engines.llama_shield import Shield, SpecialTokens
 
 _CONTEXT_TOKENS_DEFAULT = 8192
+_CONTEXT_STEP = 256
 _PROMPT_CACHE_MIB = 256
 _ADDRESS_SPACE_SPARE_BYTES = 8 << 30
 _RESTART_WAIT_S = 15
@@ -100,9 +101,9 @@ class LlamaEngine:
         self._llama = model
         self._options = options
         self._clock = clock
-        self._context_tokens = min(
-            options.context_tokens or _CONTEXT_TOKENS_DEFAULT, model.model.context_tokens
-        )
+        wanted = min(options.context_tokens or _CONTEXT_TOKENS_DEFAULT, model.model.context_tokens)
+        # llama.cpp rounds up to this step; what is promised must be what is there.
+        self._context_tokens = max(wanted // _CONTEXT_STEP, 1) * _CONTEXT_STEP
         self._model = msgspec.structs.replace(model.model, context_tokens=self._context_tokens)
         self._version = version("xllamacpp")
         self._calibration = Calibration(data, model.digest, options.threads, self._version)

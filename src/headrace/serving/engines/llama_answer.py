@@ -138,7 +138,11 @@ class Answer:
         self._request = request
         names = [tool.name for tool in shown_tools(request)]
         self._parser = AnswerParser(
-            names, new_call_id, forced=forced, thinking=prompt_opens_thinking
+            names,
+            new_call_id,
+            forced=forced,
+            parallel=request.parallel_tool_calls,
+            thinking=prompt_opens_thinking,
         )
         self._started = False
         self._index = -1
@@ -169,7 +173,7 @@ class Answer:
             yield self._delta(piece)
         if chunk.stop:
             yield from self._finish(self._stop_of(chunk), chunk.stopping_word or None)
-        elif self._parser.calls_read and not self._request.parallel_tool_calls:
+        elif self._parser.full:
             yield from self._finish("tool_calls", None)  # the caller closes the stream
 
     def failed(self, error: HeadraceError) -> Failed:

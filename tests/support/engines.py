@@ -1,0 +1,84 @@
+"""What tests of engines share: a small llama.cpp engine, requests, and reading an answer."""
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from headrace.catalog.card import Card
+from headrace.catalog.library import Installed
+from headrace.core.clock import SystemClock
+from headrace.core.events import Event, Finished, fold
+from headrace.core.messages import Message, user
+from headrace.core.models import Abilities
+from headrace.core.requests import Request, Sampling
+from headrace.serving.engines.llama import LlamaEngine, LlamaModel, LlamaOptions
+from headrace.serving.engines.llama_process import LlamaProcess
+
+GREEDY = Sampling(temperature=0.0)
+
+
+def make_engine(installed: Installed, data: Path, **options: Any) -> LlamaEngine:
+    """An engine that is not started. Its batch is given, so that nothing is measured."""
+    card = installed.card
+    model = LlamaModel(
+        path=installed.path,
+        model=card.model(),
+        digest=card.digest,
+        special_tokens=card.special_tokens,
+        kv_bytes_per_token=card.kv_bytes_per_token,
+    )
+    chosen = {"threads": 1, "slots": 2, "context_tokens": 2048, "batch_tokens": 32} | options
+    return LlamaEngine(model, LlamaOptions(**chosen), data, SystemClock())
+
+
+def ask(*messages: Message | str, **fields: Any) -> Request:
+    said = tuple(user(each) if isinstance(each, str) else each for each in messages)
+    given: dict[str, Any] = {"max_tokens": 16, "sampling": GREEDY} | fields
+    return Request(model="smollm2", messages=said, **given)
+
+
+async def answer(engine: LlamaEngine, request: Request) -> tuple[list[Event], Message, Finished]:
+    """All events, the message they fold to, and the last one, which must be Finished."""
+    events = [event async for event in engine.stream(request)]
+    last = events[-1]
+    assert isinstance(last, Finished), last
+    return events, fold(events), last
+
+
+class Slot(msgspec.Struct):
+    is_processing: bool
+
+
+def process_of(engine: LlamaEngine) -> LlamaProcess:
+    assert engine.process is not None
+    return engine.process
+
+
+async def busy(engine: LlamaEngine) -> int:
+    """How many slots the child itself says are at work."""
+    slots = await process_of(engine).http.get("/slots", list[Slot], timeout_s=10)
+    return sum(slot.is_processing for slot in slots)
+
+
+def as_embedder(card: Card) -> Card:
+    """The card of a chat model, as if it made embeddings."""
+    return msgspec.structs.replace(card, abilities=Abilities(chat=False, embeddings=True))
+
+
+def with_mean_pooling(gguf: bytes) -> bytes:
+    """A GGUF file with a pooling type among its metadata, so that it makes embeddings.
+
+    The new entries are 64 bytes long, so the tensors stay aligned.
+    """
+    magic, version, tensors, entries = struct.unpack_from("<4sIQQ", gguf)
+    pooling = _text("llama.pooling_type") + struct.pack("<II", 4, 1)  # uint32: mean
+    filler = _text("pad") + struct.pack("<I", 8) + _text("x" * 7)  # a string
+    assert len(pooling) + len(filler) == 64
+    header = struct.pack("<4sIQQ", magic, version, tensors, entries + 2)
+    return header + pooling + filler + gguf[24:]
+
+
+def _text(text: str) -> bytes:
+    return struct.pack("<Q", len(text)) + text.encode()
