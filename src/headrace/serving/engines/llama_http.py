@@ -10,7 +10,7 @@ from pyreqwest.exceptions import PyreqwestError
 
 from headrace.core.errors import ContextTooLong, EngineFailed, HeadraceError, InvalidRequest
 
-_CALL_TIMEOUT = timedelta(seconds=60)
+_CALL_TIMEOUT = timedelta(minutes=5)
 _OK = 200
 _CALLER_ERRORS = range(400, 500)
 

@@ -14,7 +14,7 @@ from headrace.serving.engines.llama_child import ChildConfig, ChildReport
 from headrace.serving.engines.llama_http import LlamaHttp
 
 _LOAD_TIMEOUT_S = 600
-_HEALTH_TIMEOUT_S = 20
+_HEALTH_TIMEOUT_S = 60  # a batch of a large model on a slow machine takes its time
 _LOG_BYTES_MAX = 1_000_000
 _LOG_TAIL_BYTES = 8_000
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
