@@ -6,32 +6,36 @@
  * nothing is loaded before it was judged.
  */
 
-import DOMPurify from 'dompurify';
+import DOMPurify, { type Config } from 'dompurify';
 import { hostOf, linkOf } from './links';
 
-const ALLOWED_TAGS = [
-  'a', 'blockquote', 'br', 'code', 'del', 'div', 'em', 'h1', 'h2', 'h3', 'h4', 'h5', 'h6', 'hr',
-  'img', 'li', 'ol', 'p', 'pre', 's', 'span', 'strong', 'table', 'tbody', 'td', 'th', 'thead', 'tr',
-  'ul',
-];
-const ALLOWED_ATTR = ['href', 'title', 'src', 'alt', 'class', 'start'];
+const POLICY: Config = {
+  IN_PLACE: true,
+  ALLOWED_TAGS: [
+    'a', 'blockquote', 'br', 'code', 'del', 'div', 'em', 'h1', 'h2', 'h3', 'h4', 'h5', 'h6', 'hr',
+    'img', 'li', 'ol', 'p', 'pre', 's', 'span', 'strong', 'table', 'tbody', 'td', 'th', 'thead',
+    'tr', 'ul',
+  ],
+  ALLOWED_ATTR: ['href', 'title', 'src', 'alt', 'class', 'start'],
+  ALLOW_DATA_ATTR: false,
+  ALLOW_ARIA_ATTR: false,
+};
+
+/** Set once: given with each call, the policy would be read anew each time. */
+const purify = DOMPurify(window);
+purify.setConfig(POLICY);
 
 /** Turns HTML of the parser into nodes for the page. */
 export function safeNodes(html: string): DocumentFragment {
+  const fragment = document.createDocumentFragment();
+  if (html === '') return fragment;
   const inert = new DOMParser().parseFromString(`<body><div>${html}</div></body>`, 'text/html');
   const root = inert.body.firstElementChild as HTMLElement;
-  DOMPurify.sanitize(root, {
-    IN_PLACE: true,
-    ALLOWED_TAGS,
-    ALLOWED_ATTR,
-    ALLOW_DATA_ATTR: false,
-    ALLOW_ARIA_ATTR: false,
-  });
+  purify.sanitize(root, POLICY);
   root.querySelectorAll('img').forEach(imageToLink);
   root.querySelectorAll('a').forEach(guardLink);
   root.querySelectorAll('pre').forEach(frameCode);
   root.querySelectorAll('table').forEach(frameTable);
-  const fragment = document.createDocumentFragment();
   fragment.append(...root.childNodes);
   return fragment;
 }

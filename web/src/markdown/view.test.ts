@@ -25,6 +25,17 @@ describe('MarkdownView', () => {
     expect(host.innerHTML).toBe(other.innerHTML);
   });
 
+  it.each(Object.entries(CORPUS))('shows %s at every moment as if drawn anew', (_name, text) => {
+    if (/\]:/.test(text)) return; // a later definition changes what is above it
+    const view = new MarkdownView(host);
+    for (let end = 0; end <= text.length; end += 1) {
+      view.show(text.slice(0, end), false);
+      const other = document.createElement('div');
+      new MarkdownView(other).show(text.slice(0, end), false);
+      expect(host.innerHTML).toBe(other.innerHTML);
+    }
+  });
+
   it('keeps the nodes of finished blocks, and those of the tail that did not change', () => {
     const view = new MarkdownView(host);
     view.show('One.\n\nTwo', false);

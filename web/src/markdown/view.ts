@@ -1,6 +1,7 @@
 /** One markdown text in the page: draws what is new, keeps what is finished. */
 
 import { BlockStream } from './blocks';
+import { addedText, appendText } from './grow';
 import { highlightAll } from './highlight';
 import { morph } from './morph';
 import { safeNodes } from './safe';
@@ -11,6 +12,7 @@ export class MarkdownView {
   #ended = false;
   /** How many nodes of the host belong to finished blocks; they are never touched again. */
   #kept = 0;
+  #tail = '';
 
   /** Draws into `host`, which it owns from now on. */
   constructor(private readonly host: HTMLElement) {}
@@ -35,10 +37,14 @@ export class MarkdownView {
     this.#blocks = new BlockStream();
     this.#shown = '';
     this.#kept = 0;
+    this.#tail = '';
   }
 
   /** Puts `finished` and `tail` after what is kept, and keeps `finished`. */
   #draw(finished: readonly string[], tail: string): void {
+    const held = this.#tail;
+    this.#tail = tail;
+    if (finished.length === 0 && (held === tail || this.#appended(held, tail))) return;
     const nodes = safeNodes(finished.join(''));
     const from = this.#kept;
     this.#kept += nodes.childNodes.length;
@@ -47,5 +53,10 @@ export class MarkdownView {
     for (const node of [...this.host.childNodes].slice(from, this.#kept)) {
       if (node instanceof Element) void highlightAll(node);
     }
+  }
+
+  #appended(held: string, tail: string): boolean {
+    const added = addedText(held, tail);
+    return added !== null && appendText(this.host, added.text, added.tags);
   }
 }
