@@ -9,6 +9,7 @@ from typing import Any
 import anthropic
 import openai
 import pytest
+from openai.types.chat import ChatCompletion
 
 from support.running import Running
 
@@ -64,7 +65,7 @@ def test_the_same_seed_gives_the_same_answer_and_a_stop_sequence_stops(
     openai_client: openai.OpenAI,
 ):
     def tell(**more: Any) -> tuple[str, str]:
-        reply = openai_client.chat.completions.create(
+        reply: ChatCompletion = openai_client.chat.completions.create(
             model=MODEL, messages=STORY, max_tokens=40, seed=7, temperature=0.9, **more
         )
         return reply.choices[0].message.content or "", reply.choices[0].finish_reason

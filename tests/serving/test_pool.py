@@ -6,9 +6,9 @@ import pytest
 from openai import AsyncOpenAI
 
 from headrace.core.clock import SystemClock
-from headrace.core.errors import EngineUnavailable, ModelNotFound
+from headrace.core.errors import CatalogError, EngineUnavailable, ModelNotFound
 from headrace.serving.engines.scripted import ScriptedEngine
-from headrace.serving.pool import Pool
+from headrace.serving.pool import Place, Pool
 from headrace.store.database import Database
 from support.serving import Api, scripted, served_api
 
@@ -20,7 +20,7 @@ def make(tmp_path: Path, *names: str) -> list[ScriptedEngine]:
 
 
 def pool_of(engines: list[ScriptedEngine], *, room_for: int) -> Pool:
-    places = [(engine, SIZE) for engine in engines]
+    places = [Place(engine, SIZE) for engine in engines]
     return Pool(places, memory_bytes_max=room_for * SIZE, clock=SystemClock())
 
 
@@ -69,6 +69,18 @@ async def test_many_who_ask_at_once_load_it_once(tmp_path: Path):
 
     await asyncio.gather(*(use() for _ in range(50)))
     assert one.ready()
+
+
+async def test_a_model_that_is_not_what_it_should_be_is_never_loaded(tmp_path: Path):
+    [engine] = make(tmp_path, "one")
+
+    def verify() -> None:
+        raise CatalogError("the file was altered")
+
+    pool = Pool([Place(engine, SIZE, verify)], memory_bytes_max=SIZE, clock=SystemClock())
+    with pytest.raises(CatalogError, match="altered"):
+        await pool.start_default()
+    assert not engine.ready()
 
 
 async def test_an_unknown_model_is_refused_with_the_names_of_the_others(tmp_path: Path):

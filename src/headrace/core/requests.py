@@ -41,6 +41,12 @@ class Sampling(msgspec.Struct, frozen=True):
     seed: int | None = None
     logit_bias: dict[str, float] | None = None
 
+    def over(self, defaults: "Sampling") -> "Sampling":
+        """What is set here, and `defaults` for the rest."""
+        ours = msgspec.structs.asdict(self)
+        set_here = {name: value for name, value in ours.items() if value is not None}
+        return msgspec.structs.replace(defaults, **set_here)
+
 
 class OutputFormat(msgspec.Struct, frozen=True):
     """Constrained output: any JSON object, or JSON valid against `schema`."""

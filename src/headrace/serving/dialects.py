@@ -6,6 +6,8 @@ Status codes are chosen here and in `edge/routes.py`, nowhere below.
 from collections.abc import Sequence
 from typing import Protocol
 
+import msgspec
+
 from headrace.core.events import Event
 from headrace.core.requests import Request
 from headrace.edge.routes import STATUS
@@ -26,18 +28,12 @@ class Encoder(Protocol):
         ...
 
 
-class Asked(Protocol):
-    """A decoded request, and whether the client wants its answer streamed."""
+class Asked(msgspec.Struct, frozen=True):
+    """A decoded request, and how the client wants its answer."""
 
-    @property
-    def request(self) -> Request:
-        """The request."""
-        ...
-
-    @property
-    def stream(self) -> bool:
-        """Whether to stream."""
-        ...
+    request: Request
+    stream: bool = False
+    include_usage: bool = False
 
 
 class Dialect(Protocol):
@@ -77,13 +73,14 @@ class OpenAIChat:
     name = "openai_chat"
     request_id_header = "x-request-id"
 
-    def decode(self, body: bytes, headers: Headers, *, depth_max: int) -> openai_chat.Decoded:
+    def decode(self, body: bytes, headers: Headers, *, depth_max: int) -> Asked:
         """Read a request body."""
         del headers  # the dialect has no versions
-        return openai_chat.decode_request(body, depth_max=depth_max)
+        decoded = openai_chat.decode_request(body, depth_max=depth_max)
+        return Asked(decoded.request, decoded.stream, decoded.include_usage)
 
     def encoder(
-        self, asked: openai_chat.Decoded, *, generation_id: str, created_s: int, request_id: str
+        self, asked: Asked, *, generation_id: str, created_s: int, request_id: str
     ) -> openai_chat.StreamEncoder:
         """An encoder for one streamed answer."""
         del request_id  # travels in a header only
@@ -96,7 +93,7 @@ class OpenAIChat:
 
     def reply(
         self,
-        asked: openai_chat.Decoded,
+        asked: Asked,
         events: Sequence[Event],
         *,
         generation_id: str,
@@ -127,13 +124,14 @@ class AnthropicMessages:
     # The dialect has a status of its own for "come back later", which its SDK retries.
     _STATUS = STATUS | {"overloaded": 529, "engine_unavailable": 529, "engine_failed": 500}
 
-    def decode(self, body: bytes, headers: Headers, *, depth_max: int) -> anthropic.Decoded:
+    def decode(self, body: bytes, headers: Headers, *, depth_max: int) -> Asked:
         """Read a request body."""
-        version = headers.get("anthropic-version", "2023-06-01")
-        return anthropic.decode_request(body, version=version, depth_max=depth_max)
+        version = headers.get("anthropic-version", anthropic.VERSION)
+        decoded = anthropic.decode_request(body, version=version, depth_max=depth_max)
+        return Asked(decoded.request, decoded.stream)
 
     def encoder(
-        self, asked: anthropic.Decoded, *, generation_id: str, created_s: int, request_id: str
+        self, asked: Asked, *, generation_id: str, created_s: int, request_id: str
     ) -> anthropic.StreamEncoder:
         """An encoder for one streamed answer."""
         return anthropic.StreamEncoder(
@@ -145,7 +143,7 @@ class AnthropicMessages:
 
     def reply(
         self,
-        asked: anthropic.Decoded,
+        asked: Asked,
         events: Sequence[Event],
         *,
         generation_id: str,

@@ -191,7 +191,7 @@ class CountTokens(Endpoint):
         request = anthropic.decode_count_request(
             body, version=version, depth_max=self.settings.json_depth_max
         )
-        return anthropic.Decoded(request, stream=False)
+        return Asked(request)
 
     async def answer(self, exchange: Exchange, caller: Caller, asked: Asked) -> None:
         """Ask the engine."""

@@ -4,7 +4,7 @@ A model that does not fit beside the loaded ones takes the place of those that a
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -18,10 +18,15 @@ _RETRY_AFTER_S = 5.0
 
 
 class Place(msgspec.Struct):
-    """One engine of the pool and what it holds of the machine."""
+    """One engine of the pool, and what it holds of the machine once loaded.
+
+    `verify` runs in a thread before each load; it raises when the model's file is not what it
+    should be.
+    """
 
     engine: Engine
-    memory_bytes: int
+    memory_bytes: int = 0
+    verify: Callable[[], None] | None = None
     started: bool = False
     users: int = 0
     used_ns: int = 0
@@ -31,16 +36,13 @@ class Pool:
     """Engines by model id.
 
     Args:
-        engines: Each engine with the memory it needs once loaded, in bytes; the first one is
-            the default model.
+        places: The engines; the first one serves the default model.
         memory_bytes_max: What all loaded engines may hold together.
         clock: Tells which engine was idle longest.
     """
 
-    def __init__(
-        self, engines: Sequence[tuple[Engine, int]], *, memory_bytes_max: int, clock: Clock
-    ) -> None:
-        self._places = {engine.model.id: Place(engine, size) for engine, size in engines}
+    def __init__(self, places: Sequence[Place], *, memory_bytes_max: int, clock: Clock) -> None:
+        self._places = {place.engine.model.id: place for place in places}
         self._memory_bytes_max = memory_bytes_max
         self._clock = clock
         self._loading = asyncio.Lock()
@@ -100,6 +102,8 @@ class Pool:
         async with self._loading:
             if place.started:
                 return
+            if place.verify is not None:
+                await asyncio.to_thread(place.verify)
             await self._make_room(place)
             await place.engine.start()
             place.started = True

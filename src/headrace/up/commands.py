@@ -99,13 +99,17 @@ def _fresh_link(running: runfile.RunFile) -> str:
 def _serve(settings: Settings, *, ask: bool) -> int:
     import uvloop  # noqa: PLC0415 - only when something is served
 
+    from headrace.catalog.library import Library  # noqa: PLC0415 - likewise
     from headrace.up.models import get_ready  # noqa: PLC0415 - likewise
     from headrace.up.server import bind  # noqa: PLC0415 - likewise
 
     clock = SystemClock()
     listener = bind(settings.host, settings.port)
-    with contextlib.closing(listener):
+    with contextlib.closing(listener), contextlib.ExitStack() as held:
         served = get_ready(settings, clock, ask=ask)
+        library = Library(settings.data, clock)
+        for card in served.cards:
+            held.enter_context(library.hold(card.model_id))
         uvloop.run(_run(settings, served, listener, clock))
     return 0
 
@@ -137,7 +141,7 @@ def _greet(settings: Settings, served: "Served", house: "House") -> None:
 
     screen = start_screen(
         card=served.default,
-        engine=served.engines[0][0],
+        engine=served.places[0].engine,
         url=house.run.url,
         link_path=house.link_path,
         key=house.first_key,

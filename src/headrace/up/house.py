@@ -126,7 +126,7 @@ def _settle_in(connection: Connection, served: Served, clock: Clock) -> Home:
 async def _join(ground: _Ground, served: Served) -> House:
     settings, clock, keys, home = ground.settings, ground.clock, ground.keys, ground.home
     metrics = Metrics()
-    pool = Pool(served.engines, memory_bytes_max=served.memory_bytes_max, clock=clock)
+    pool = Pool(served.places, memory_bytes_max=served.memory_bytes_max, clock=clock)
     gateway = Gateway(
         pool,
         meter=Meter(ground.journal),

@@ -20,9 +20,9 @@ from headrace.catalog.tables import rate, show_progress, size, table
 from headrace.config.settings import Settings
 from headrace.core.clock import Clock
 from headrace.core.errors import ConfigError
-from headrace.serving.engine import Engine
 from headrace.serving.engines.llama import LlamaEngine, LlamaModel, LlamaOptions
 from headrace.serving.engines.scripted import ScriptedEngine
+from headrace.serving.pool import Place
 
 _CHOSEN_FILE = "model"
 _SCRIPTED = "scripted:"
@@ -30,9 +30,9 @@ _MEMORY_SHARE = 0.9
 
 
 class Served(msgspec.Struct, frozen=True):
-    """What will be served: each engine with the memory it needs in bytes, the default first."""
+    """What will be served, the default model first; `cards` are those of models with a file."""
 
-    engines: tuple[tuple[Engine, int], ...]
+    places: tuple[Place, ...]
     default: Card | None
     cards: tuple[Card, ...]
     memory_bytes_max: int
@@ -54,13 +54,15 @@ def get_ready(settings: Settings, clock: Clock, *, ask: bool) -> Served:
     wanted = settings.model
     if wanted is not None and wanted.startswith(_SCRIPTED):
         engine = ScriptedEngine(Path(wanted.removeprefix(_SCRIPTED)).expanduser(), clock)
-        return Served(((engine, 0),), None, (), memory_bytes_max)
+        return Served((Place(engine),), None, (), memory_bytes_max)
     library = Library(settings.data, clock)
-    cards = [each.card for each in library.list()]
+    installed = {each.card.model_id: each for each in library.list()}
+    cards = [each.card for each in installed.values()]
     estimator = estimator_here(settings.data, settings.engine_threads, cards)
     model_id = wanted or _remembered(settings.data) or _first_choice(library, estimator, ask=ask)
     progress = show_progress()
-    default = library.pull(model_id, progress=progress)
+    # An installed file that was altered is refused here; only `models pull` fetches it anew.
+    default = installed.get(model_id) or library.pull(model_id, progress=progress)
     library.verify(default, progress)
     if not default.card.abilities.chat:
         raise ConfigError(
@@ -76,7 +78,7 @@ def get_ready(settings: Settings, clock: Clock, *, ask: bool) -> Served:
     ]
     served = (default, *others)
     return Served(
-        tuple(_engine(each, settings, estimator.threads, clock) for each in served),
+        tuple(_place(each, library, settings, estimator.threads, clock) for each in served),
         default.card,
         tuple(each.card for each in served),
         memory_bytes_max,
@@ -132,9 +134,9 @@ def _ask(choice: Choice) -> str:
             return offers[int(answer) - 1].known.model_id
 
 
-def _engine(
-    installed: Installed, settings: Settings, threads: int, clock: Clock
-) -> tuple[Engine, int]:
+def _place(
+    installed: Installed, library: Library, settings: Settings, threads: int, clock: Clock
+) -> Place:
     card = installed.card
     model = LlamaModel(
         path=installed.path,
@@ -142,6 +144,7 @@ def _engine(
         digest=card.digest,
         special_tokens=card.special_tokens,
         kv_bytes_per_token=card.kv_bytes_per_token,
+        sampling=card.sampling,
     )
     options = LlamaOptions(
         threads=threads,
@@ -151,4 +154,8 @@ def _engine(
     )
     engine = LlamaEngine(model, options, settings.data, clock)
     context_tokens = engine.model.context_tokens
-    return engine, memory_needed(card, context_tokens=context_tokens, slots=options.slots)
+    return Place(
+        engine,
+        memory_needed(card, context_tokens=context_tokens, slots=options.slots),
+        lambda: library.verify(installed),
+    )

@@ -22,11 +22,17 @@ from typing import Any
 import msgspec
 
 from headrace.core.clock import Clock
-from headrace.core.errors import EngineFailed, EngineUnavailable, HeadraceError, Unsupported
+from headrace.core.errors import (
+    EngineFailed,
+    EngineUnavailable,
+    HeadraceError,
+    InvalidRequest,
+    Unsupported,
+)
 from headrace.core.events import Event
 from headrace.core.ids import new_id
 from headrace.core.models import Model
-from headrace.core.requests import JsonSchema, Request
+from headrace.core.requests import JsonSchema, Request, Sampling
 from headrace.serving.engine import EngineInfo
 from headrace.serving.engines.llama_answer import (
     Answer,
@@ -41,7 +47,7 @@ from headrace.serving.engines.llama_calibration import (
     batch_tokens,
 )
 from headrace.serving.engines.llama_child import ChildConfig
-from headrace.serving.engines.llama_http import Chunk, Timings
+from headrace.serving.engines.llama_http import Chunk, EngineRefused, Timings
 from headrace.serving.engines.llama_process import LlamaProcess, launch
 from headrace.serving.engines.llama_prompt import TemplateAbilities, template_body
 from headrace.serving.engines.llama_shield import Shield, SpecialTokens
@@ -66,8 +72,9 @@ _log = logging.getLogger(__name__)
 class LlamaModel(msgspec.Struct, frozen=True, kw_only=True):
     """A model file and what the catalogue knows of it.
 
-    `special_tokens` are the texts that its tokenizer reads as one token. `lora_paths` are
-    adapters that belong to the release and are always applied.
+    `special_tokens` are the texts that its tokenizer reads as one token, `sampling` is what a
+    request gets that does not say how to sample. `lora_paths` are adapters that belong to the
+    release and are always applied.
     """
 
     path: Path
@@ -75,6 +82,7 @@ class LlamaModel(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     special_tokens: tuple[str, ...]
     kv_bytes_per_token: int
+    sampling: Sampling = Sampling()
     lora_paths: tuple[Path, ...] = ()
 
 
@@ -191,6 +199,8 @@ class LlamaEngine:
             EngineUnavailable: The child is not there.
             EngineFailed: It died before the first token.
         """
+        sampling = request.sampling.over(self._llama.sampling)
+        request = msgspec.structs.replace(request, sampling=sampling)
         constraint = constraint_of(request)
         async with self._places:
             process = await self._serving()
@@ -203,7 +213,8 @@ class LlamaEngine:
                     request,
                     self._new_call_id,
                     forced=constraint is not None and constraint.forced,
-                    prompt_opens_thinking=opens_thinking,
+                    # A constrained answer cannot think first: no tag fits its grammar.
+                    prompt_opens_thinking=opens_thinking and constraint is None,
                 )
                 chunks = process.http.complete(completion_body(request, prompt, schema))
                 async with aclosing(chunks):
@@ -302,7 +313,9 @@ class LlamaEngine:
             await process.kill()
             if self._clock.monotonic_ns() - began_ns > _STEADY_S * _NS_PER_S:
                 delay_s = 0.0
-            _log.error("the engine of %s died; starting it again", self._model.id)
+            _log.error(
+                "the engine of %s died; starting it again; see %s", self._model.id, self._log_path
+            )
             while True:
                 await asyncio.sleep(delay_s)
                 delay_s = min(max(0.5, 2 * delay_s), _BACK_OFF_S_MAX)
@@ -345,7 +358,13 @@ class LlamaEngine:
         """The rendered prompt, token ids where a literal was marked; and if it opens thinking."""
         shield = Shield(self._specials)
         body = template_body(request, self._template, shield)
-        rendered = await process.http.post("/apply-template", body, _Rendered)
+        try:
+            rendered = await process.http.post("/apply-template", body, _Rendered)
+        except EngineRefused as error:  # templates raise when turns do not come as they expect
+            raise InvalidRequest(
+                f"the model's chat template refuses these messages: {error.reason}",
+                param="messages",
+            ) from error
         opens_thinking = rendered.prompt.rstrip().endswith("<think>")
         if not shield.marked:
             return rendered.prompt, opens_thinking
