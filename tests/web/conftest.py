@@ -13,7 +13,7 @@ SCRIPT: dict[str, Any] = {
     "model": {"id": "teller", "display_name": "Teller"},
     "token_delay_ms": 4,
     "turns": [
-        {"match": {"user": "slowly"}, "steps": [{"text": PROSE, "token_delay_ms": 40}]},
+        {"match": {"user": "slowly"}, "steps": [{"text": PROSE, "token_delay_ms": 25}]},
         {"match": {"user": "break"}, "steps": [{"text": "It begins"}, {"cut": True}]},
         {
             "match": {"user": "attack"},
