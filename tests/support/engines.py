@@ -16,6 +16,7 @@ from headrace.core.requests import Request, Sampling
 from headrace.serving.engines.llama import LlamaEngine, LlamaModel, LlamaOptions
 from headrace.serving.engines.llama_process import LlamaProcess
 
+BATCH_TOKENS = 32
 GREEDY = Sampling(temperature=0.0)
 
 
@@ -29,7 +30,12 @@ def make_engine(installed: Installed, data: Path, **options: Any) -> LlamaEngine
         special_tokens=card.special_tokens,
         kv_bytes_per_token=card.kv_bytes_per_token,
     )
-    chosen = {"threads": 1, "slots": 2, "context_tokens": 2048, "batch_tokens": 32} | options
+    chosen = {
+        "threads": 1,
+        "slots": 2,
+        "context_tokens": 2048,
+        "batch_tokens": BATCH_TOKENS,
+    } | options
     return LlamaEngine(model, LlamaOptions(**chosen), data, SystemClock())
 
 
@@ -48,7 +54,11 @@ async def answer(engine: LlamaEngine, request: Request) -> tuple[list[Event], Me
 
 
 class Slot(msgspec.Struct):
+    """What the child itself says of a slot; `n_prompt_tokens` it has read so far."""
+
+    id: int
     is_processing: bool
+    n_prompt_tokens: int = 0
 
 
 def process_of(engine: LlamaEngine) -> LlamaProcess:
@@ -56,10 +66,13 @@ def process_of(engine: LlamaEngine) -> LlamaProcess:
     return engine.process
 
 
+async def slots_of(engine: LlamaEngine) -> list[Slot]:
+    return await process_of(engine).http.get("/slots", list[Slot], timeout_s=30)
+
+
 async def busy(engine: LlamaEngine) -> int:
-    """How many slots the child itself says are at work."""
-    slots = await process_of(engine).http.get("/slots", list[Slot], timeout_s=10)
-    return sum(slot.is_processing for slot in slots)
+    """How many slots are at work."""
+    return sum(slot.is_processing for slot in await slots_of(engine))
 
 
 def as_embedder(card: Card) -> Card:
@@ -78,6 +91,14 @@ def with_mean_pooling(gguf: bytes) -> bytes:
     assert len(pooling) + len(filler) == 64
     header = struct.pack("<4sIQQ", magic, version, tensors, entries + 2)
     return header + pooling + filler + gguf[24:]
+
+
+def with_shy_template(gguf: bytes) -> bytes:
+    """A GGUF file whose chat template refuses a conversation that begins with `Hi`."""
+    held = b"You are a helpful AI assistant named SmolLM, trained by Hugging Face"
+    refusal = b"' }}{{ raise_exception('shy') if messages[0].content=='Hi' }}{{ '"
+    assert gguf.count(held) == 1
+    return gguf.replace(held, refusal.ljust(len(held)))
 
 
 def _text(text: str) -> bytes:

@@ -23,13 +23,17 @@ from headrace.core.messages import (
 from headrace.core.requests import OutputFormat, Sampling, Tool, ToolChoice
 from headrace.serving.engines.llama import LlamaEngine
 from support.engines import (
+    BATCH_TOKENS,
+    Slot,
     answer,
     as_embedder,
     ask,
     busy,
     make_engine,
     process_of,
+    slots_of,
     with_mean_pooling,
+    with_shy_template,
 )
 
 pytestmark = [pytest.mark.model, pytest.mark.asyncio(loop_scope="session")]
@@ -224,6 +228,21 @@ async def test_a_prefilled_answer_is_continued(shared: LlamaEngine):
     assert not message.text().startswith(said)
 
 
+async def test_messages_that_the_template_refuses_are_the_callers_fault(
+    installed: Installed, tmp_path: Path
+):
+    shy = tmp_path / "shy.gguf"
+    shy.write_bytes(with_shy_template(installed.path.read_bytes()))
+    engine = make_engine(Installed(installed.card, shy), tmp_path, context_tokens=256)
+    await engine.start()
+    try:
+        with pytest.raises(InvalidRequest, match="shy"):
+            await answer(engine, ask("Hi"))
+        await answer(engine, ask("Hello", max_tokens=2))
+    finally:
+        await engine.stop()
+
+
 async def test_count_tokens_is_what_an_answer_uses(shared: LlamaEngine):
     system = Message("developer", (Text("Answer in <|im_end|> one word."),))
     for asked in (ask("Hi"), ask(system, "Hi"), ask("Hi <|im_start|>", tools=(WEATHER,))):
@@ -263,19 +282,30 @@ async def test_hanging_up_while_it_decodes_frees_the_engine_at_once(shared: Llam
 
 
 async def test_hanging_up_while_it_reads_frees_the_engine_within_a_batch(shared: LlamaEngine):
-    # Beside a running answer, where the engine once did not notice at all.
-    beside = asyncio.create_task(answer(shared, ask("Tell a very long story.", max_tokens=200)))
+    # Beside a running answer, where the engine would otherwise not look up from its reading.
+    beside = asyncio.create_task(answer(shared, ask("Tell a very long story.", max_tokens=300)))
     try:
-        reading = asyncio.create_task(answer(shared, ask(LONG)))
-        while await busy(shared) < 2:
+        while await busy(shared) < 1:
             await asyncio.sleep(0.01)
-        await asyncio.sleep(0.5)
-        began = time.monotonic()
+        (story,) = [slot.id for slot in await slots_of(shared) if slot.is_processing]
+        reading = asyncio.create_task(answer(shared, ask(LONG)))
+        slot = await other_slot(shared, story)
+        while not slot.is_processing or slot.n_prompt_tokens < 2 * BATCH_TOKENS:
+            await asyncio.sleep(0.02)
+            slot = await other_slot(shared, story)
         reading.cancel()
-        assert await until_idle(shared, running=1) - began < 1.0
+        while (left := await other_slot(shared, story)).is_processing:
+            await asyncio.sleep(0.01)
+        # The batch that ran, and the one llama.cpp had begun when it was told.
+        assert left.n_prompt_tokens - slot.n_prompt_tokens <= 2 * BATCH_TOKENS
     finally:
         beside.cancel()
         await asyncio.wait([beside])
+
+
+async def other_slot(engine: LlamaEngine, one: int) -> Slot:
+    (other,) = [slot for slot in await slots_of(engine) if slot.id != one]
+    return other
 
 
 async def test_hanging_up_at_any_moment_frees_the_engine(shared: LlamaEngine):
@@ -285,7 +315,7 @@ async def test_hanging_up_at_any_moment_frees_the_engine(shared: LlamaEngine):
         task.cancel()
         await asyncio.wait([task])
     began = time.monotonic()
-    assert await until_idle(shared) - began < 2
+    assert await until_idle(shared) - began < 5
 
 
 async def until_idle(engine: LlamaEngine, *, running: int = 0) -> float:

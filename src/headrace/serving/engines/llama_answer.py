@@ -209,7 +209,7 @@ class Answer:
         logprobs: tuple[TokenLogprob, ...] = ()
         if isinstance(piece, Text):
             logprobs = tuple(self._logprobs)
-            self._logprobs.clear()
+        self._logprobs.clear()  # those of thinking and calls belong to no text
         return Delta(self._index, piece, self._output, logprobs)
 
     def _usage(self) -> Usage:

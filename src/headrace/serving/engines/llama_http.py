@@ -17,6 +17,14 @@ _CALLER_ERRORS = range(400, 500)
 T = TypeVar("T")
 
 
+class EngineRefused(EngineFailed):
+    """The child lives and answers, and this it cannot do; `reason` is its own."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the engine failed: {reason}", retry_after_s=1)
+        self.reason = reason
+
+
 class Timings(msgspec.Struct, frozen=True):
     """What llama.cpp measured; `prompt_n` excludes the `cache_n` tokens found in the cache."""
 
@@ -189,4 +197,4 @@ def _error_of(status: int, problem: _Problem) -> HeadraceError:
         )
     if status in _CALLER_ERRORS and status not in (401, 404):
         return InvalidRequest(problem.message)
-    return EngineFailed(f"the engine failed: {problem.message}", retry_after_s=1)
+    return EngineRefused(problem.message)

@@ -28,6 +28,7 @@ class LlamaProcess:
     ) -> None:
         self._process = process
         self._log = log
+        self._log_start = _size(log)
         self.http = http
         self.load_cpu_ms = report.load_cpu_ms
 
@@ -46,8 +47,7 @@ class LlamaProcess:
 
     async def healthy(self) -> bool:
         """Whether the engine's own loop still turns: it answers /slots, its listener alone not."""
-        if self._log.stat().st_size > _LOG_BYTES_MAX:
-            os.truncate(self._log, 0)  # written in append mode, so it starts over
+        _bound(self._log)
         try:
             await self.http.get("/slots", msgspec.Raw, timeout_s=_HEALTH_TIMEOUT_S)
         except HeadraceError:
@@ -63,7 +63,7 @@ class LlamaProcess:
 
     def log_tail(self) -> str:
         """The last of what llama.cpp had to say."""
-        return _tail(self._log)
+        return _tail(self._log, self._log_start)
 
 
 async def launch(config: ChildConfig, log: Path) -> LlamaProcess:
@@ -74,7 +74,12 @@ async def launch(config: ChildConfig, log: Path) -> LlamaProcess:
     """
     config = msgspec.structs.replace(config, api_key=secrets.token_urlsafe(32))
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    process = await _spawn(log)
+    _bound(log)
+    log_start = _size(log)
+    try:
+        process = await _spawn(log)
+    except OSError as error:
+        raise EngineUnavailable(f"the engine cannot be started: {error}") from error
     try:
         report = await _handshake(process, config)
     except BaseException:
@@ -82,9 +87,10 @@ async def launch(config: ChildConfig, log: Path) -> LlamaProcess:
         raise
     if report.address is None:
         await _end(process)
+        why = _reason(_tail(log, log_start)) or report.error or "it died"
         raise EngineUnavailable(
-            f"the engine cannot load {config.model_path}: {report.error or 'it died'}",
-            hint=_reason(_tail(log)),
+            f"the engine cannot load {config.model_path}: {why}",
+            hint=f"all that it said stands in {log}",
         )
     return LlamaProcess(process, LlamaHttp(report.address, config.api_key), report, log)
 
@@ -95,7 +101,7 @@ async def _spawn(log: Path) -> asyncio.subprocess.Process:
         for name, value in os.environ.items()
         if name in _ENVIRONMENT or name.startswith("OMP_")
     }
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         return await asyncio.create_subprocess_exec(
             sys.executable,
@@ -132,9 +138,24 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     await process.wait()
 
 
-def _tail(log: Path) -> str:
+def _size(log: Path) -> int:
+    try:
+        return log.stat().st_size
+    except OSError:
+        return 0
+
+
+def _bound(log: Path) -> None:
+    """Begin the log anew when it is long; the child appends, so it need not know."""
+    if _size(log) > _LOG_BYTES_MAX:
+        os.truncate(log, 0)
+
+
+def _tail(log: Path, start: int) -> str:
+    """The end of what was written since the log was `start` bytes long."""
+    size = _size(log)
     with contextlib.suppress(OSError), log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - _LOG_TAIL_BYTES))
+        file.seek(max(start if start <= size else 0, size - _LOG_TAIL_BYTES))
         return file.read().decode(errors="replace")
     return ""
 
