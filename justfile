@@ -1,4 +1,7 @@
 # Everyday commands. `just` alone lists them.
+# uv is taken from where the README's command puts it, or from the PATH.
+export PATH := justfile_directory() / ".uv/bin" + ":" + env("PATH")
+
 _default:
     @just --list
 

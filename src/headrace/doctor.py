@@ -373,7 +373,7 @@ def _client(_settings: Settings) -> Finding:
         "web client",
         "problem",
         "the chat's page is not built",
-        "install headrace again from a wheel, or run: just build",
+        "install headrace again from a wheel, or run: python web/build.py",
     )
 
 

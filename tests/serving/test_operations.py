@@ -49,6 +49,13 @@ async def test_health_readiness_and_figures_are_open_on_this_machine(api: Api):
     assert "headrace_time_to_first_token_seconds_bucket" in page
 
 
+async def test_behind_a_proxy_figures_are_for_holders_of_a_key(api: Api):
+    forwarded = {"x_forwarded_for": "203.0.113.9"}
+    assert (await send(api, "GET", "/metrics", **forwarded))[0] == 401
+    known = {**forwarded, "authorization": f"Bearer {api.key}"}
+    assert (await send(api, "GET", "/metrics", **known))[0] == 200
+
+
 async def test_while_it_stops_it_says_so_and_takes_no_more(api: Api):
     await api.gateway.drain(0)
     assert (await send(api, "GET", "/readyz"))[0] == 503

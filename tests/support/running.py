@@ -79,6 +79,19 @@ class Running:
         assert found is not None, self.screen
         return found[0]
 
+    def new_sign_in_link(self) -> str:
+        """A further link, as `headrace up` prints it while it runs; each works once."""
+        shown = subprocess.run(
+            [sys.executable, "-m", "headrace", "up", "--data", str(self.data)],
+            env=clean_environment(self.data.parent / "home"),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found = re.search(r"http\S+/signin\?token=\S+", shown.stdout)
+        assert found is not None, shown.stdout
+        return found[0]
+
     def kill(self) -> None:
         """As a crash would."""
         self.process.kill()

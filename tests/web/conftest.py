@@ -1,10 +1,8 @@
-import os
-import shutil
 from collections.abc import Generator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 
 from support.running import Running, running, write_script
 
@@ -36,19 +34,6 @@ def teller(tmp_path_factory: pytest.TempPathFactory) -> Generator[Running]:
     folder = tmp_path_factory.mktemp("page")
     with running(folder / "data", write_script(folder / "script.json", SCRIPT)) as started:
         yield started
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Generator[Browser]:
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None:
-        if "CI" in os.environ:
-            pytest.fail("chromium is missing")
-        pytest.skip("chromium is not installed")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -107,7 +107,8 @@ async def _start(data: Path, log: Path, model: str | None) -> RunFile:
         run = read_live(data)
         if run is not None:
             _progress("")
-            _tell(f"headrace: ready after {loop.time() - started_s:.0f} s\n")
+            taken_s = loop.time() - started_s
+            _tell(f"headrace: ready after {taken_s:.0f} s; kill {run.pid} stops it\n")
             return run
         if process.poll() is not None:
             _progress("")

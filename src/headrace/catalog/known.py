@@ -37,7 +37,8 @@ class KnownModel(msgspec.Struct, frozen=True, kw_only=True):
     sampling: Sampling = Sampling()
 
 
-_SMOLLM2 = Sampling(temperature=0.2, top_p=0.9)
+# Its authors give the first two; without the penalty half of its answers never end.
+_SMOLLM2 = Sampling(temperature=0.2, top_p=0.9, frequency_penalty=0.5)
 _SMOLLM3 = Sampling(temperature=0.6, top_p=0.95)
 _QWEN2 = Sampling(temperature=0.7, top_p=0.8, top_k=20)
 _QWEN3_THINKING = Sampling(temperature=0.6, top_p=0.95, top_k=20, min_p=0.0)

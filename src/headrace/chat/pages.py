@@ -65,8 +65,8 @@ def link_used_page() -> Response:
     """What to do when a sign-in link no longer works."""
     return _page(
         "This link does not work any more",
-        "Each sign-in link works once, for 24 hours. Stop Headrace where it runs, start"
-        " <code>headrace up</code> again and open the link it prints.",
+        "Each sign-in link works once, for 24 hours. Run <code>headrace up</code> again on the"
+        " machine that serves this page: it prints a fresh one, also while Headrace runs.",
         status=401,
     )
 

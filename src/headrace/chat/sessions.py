@@ -56,7 +56,7 @@ class SessionEndpoints:
             secret,
             max_age=int(SESSION_LIFE.total_seconds()),
             path="/",
-            secure=request.url.scheme == "https",
+            secure=_is_https(request),
             httponly=True,
             samesite="lax",
         )
@@ -93,6 +93,14 @@ class SessionEndpoints:
             # Without an engine old conversations can still be read.
             _log.warning("the list of models cannot be had: %s", error.message)
             return ()
+
+
+def _is_https(request: Request) -> bool:
+    """Whether the browser came by TLS, here or at a proxy before us.
+
+    The header may be forged, but only to have one's own cookie sent less often.
+    """
+    return "https" in {request.url.scheme, request.headers.get("x-forwarded-proto")}
 
 
 def _to_chat() -> RedirectResponse:

@@ -141,7 +141,7 @@ SETTINGS: tuple[Setting, ...] = (
         "engine_context_tokens",
         _positive,
         _constant(None),
-        "Context of one answer; default fits the memory.",
+        "Context of one answer; default 8192, or what the model has.",
     ),
     Setting(
         "engine_batch_tokens",

@@ -61,7 +61,9 @@ def api_routes(
 
     async def figures(request: Request) -> Response:
         # Figures tell who uses what; beyond this machine they are for holders of a key.
-        if request.client is None or not _is_loopback(request.client.host):
+        # A forwarding header tells of a proxy, behind which everybody looks local.
+        forwarded = "forwarded" in request.headers or "x-forwarded-for" in request.headers
+        if forwarded or request.client is None or not _is_loopback(request.client.host):
             authenticate(dict(request.headers))
         return Response(metrics.page(), media_type=_PROMETHEUS_TEXT)
 

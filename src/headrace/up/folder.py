@@ -15,8 +15,10 @@ _LOG_FILES = 3
 
 
 def prepare(data: Path) -> None:
-    """Make the folder, readable by its owner only."""
+    """Make the folder, or make it readable by its owner only."""
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if data.stat().st_mode & 0o077:
+        data.chmod(0o700)
     (data / "logs").mkdir(mode=0o700, exist_ok=True)
 
 
