@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,10 @@ from openai import AsyncOpenAI, InternalServerError
 from pyreqwest.client import ClientBuilder
 
 from headrace.config.settings import load_settings
+from headrace.core.clock import SystemClock
+from headrace.core.events import Event
+from headrace.core.requests import Request
+from headrace.serving.engines.scripted import ScriptedEngine
 from headrace.store.database import Database
 from support.serving import Api, scripted, served_api
 
@@ -51,9 +56,9 @@ async def test_health_readiness_and_figures_are_open_on_this_machine(api: Api):
 
 async def test_behind_a_proxy_figures_are_for_holders_of_a_key(api: Api):
     forwarded = {"x_forwarded_for": "203.0.113.9"}
-    assert (await send(api, "GET", "/metrics", **forwarded))[0] == 401
+    assert (await send(api, "GET", "/metrics", None, **forwarded))[0] == 401
     known = {**forwarded, "authorization": f"Bearer {api.key}"}
-    assert (await send(api, "GET", "/metrics", **known))[0] == 200
+    assert (await send(api, "GET", "/metrics", None, **known))[0] == 200
 
 
 async def test_while_it_stops_it_says_so_and_takes_no_more(api: Api):
@@ -76,6 +81,54 @@ async def test_more_calls_than_the_limit_are_refused_with_a_time_to_come_back(ap
     for task in running:
         task.cancel()
     await asyncio.gather(*running, return_exceptions=True)
+
+
+async def test_when_the_journal_cannot_be_written_no_call_is_made_and_readiness_tells(api: Api):
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, api.journal._descriptor)  # pyright: ignore[reportPrivateUsage]
+    os.close(full)
+    for _ in range(3):  # more than may run at once: none of them keeps a place
+        with pytest.raises(InternalServerError, match="journal") as failed:
+            await ask(api, "hello")
+        assert failed.value.status_code == 500
+    status, _, shown = await send(api, "GET", "/readyz")
+    assert (status, b"journal" in shown) == (503, True)
+    async with asyncio.timeout(1):
+        await api.gateway.drain(60)
+
+
+class Faulty(ScriptedEngine):
+    """An engine with a mistake in it, which shows after the first words or before them."""
+
+    async def stream(self, request: Request) -> AsyncGenerator[Event]:
+        async for event in super().stream(request):
+            if request.messages[-1].text() == "late":
+                yield event
+            raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(("when", "status"), [("late", 200), ("early", 500)])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+async def test_a_mistake_in_an_engine_ends_in_an_error_of_the_dialect_and_a_receipt(
+    sqlite_database: Database, tmp_path: Path, path: str, when: str, status: int
+):
+    (tmp_path / "script.json").write_text('{"model": {"id": "parrot"}}')
+    engine = Faulty(tmp_path / "script.json", SystemClock())
+    question = {
+        "model": "parrot",
+        "max_tokens": 9,
+        "stream": True,
+        "messages": [{"role": "user", "content": when}],
+    }
+    async with served_api(sqlite_database, tmp_path, [engine]) as api:
+        body, secret = json.dumps(question).encode(), f"Bearer {api.key}"
+        got, headers, shown = await send(api, "POST", path, body, authorization=secret)
+        [receipt] = await api.receipts()
+    assert got == status
+    assert b"its log says more" in shown
+    assert (b"event: error" in shown) == (path == "/v1/messages" and when == "late")
+    assert (receipt.stop, receipt.error_kind) == ("failed", "internal")
+    assert headers["headrace-generation-id"] == receipt.id
 
 
 @pytest.mark.parametrize(

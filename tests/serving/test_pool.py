@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -63,11 +64,7 @@ async def test_many_who_ask_at_once_load_it_once(tmp_path: Path):
     one, two = make(tmp_path, "one", "two")
     pool = pool_of([one, two], room_for=1)
 
-    async def use() -> None:
-        async with pool.engine("one"):
-            await asyncio.sleep(0)
-
-    await asyncio.gather(*(use() for _ in range(50)))
+    await asyncio.gather(*(use(pool, "one") for _ in range(50)))
     assert one.ready()
 
 
@@ -81,6 +78,53 @@ async def test_a_model_that_is_not_what_it_should_be_is_never_loaded(tmp_path: P
     with pytest.raises(CatalogError, match="altered"):
         await pool.start_default()
     assert not engine.ready()
+
+
+async def use(pool: Pool, name: str) -> None:
+    async with pool.engine(name):
+        pass
+
+
+async def test_who_hangs_up_while_a_model_is_loaded_does_not_undo_it(tmp_path: Path):
+    [engine] = make(tmp_path, "one")
+    may_go_on = threading.Event()
+    verified: list[bool] = []
+    place = Place(engine, SIZE, lambda: verified.append(may_go_on.wait(10)))
+    pool = Pool([place], memory_bytes_max=SIZE, clock=SystemClock())
+    first, second = (asyncio.create_task(use(pool, "one")) for _ in range(2))
+    await asyncio.sleep(0.01)
+    first.cancel()
+    await asyncio.wait([first])
+    assert first.cancelled()
+    may_go_on.set()
+    await second
+    assert engine.ready()
+    assert verified == [True]
+
+
+async def test_a_stop_ends_loads_and_allows_no_more(tmp_path: Path):
+    [engine] = make(tmp_path, "one")
+    may_go_on = threading.Event()
+    place = Place(engine, SIZE, lambda: (may_go_on.wait(10), None)[1])
+    pool = Pool([place], memory_bytes_max=SIZE, clock=SystemClock())
+    waiting = asyncio.create_task(use(pool, "one"))
+    await asyncio.sleep(0.01)
+    await pool.stop()
+    may_go_on.set()
+    with pytest.raises(EngineUnavailable, match="stopping"):
+        await waiting
+    with pytest.raises(EngineUnavailable, match="stopping"):
+        await use(pool, "one")
+    assert not engine.ready()
+
+
+async def test_it_is_ready_too_when_another_took_the_place_of_the_default(tmp_path: Path):
+    pool = pool_of(make(tmp_path, "one", "two"), room_for=1)
+    assert not pool.ready()
+    await pool.start_default()
+    assert pool.ready()
+    await use(pool, "two")
+    assert pool.ready()
 
 
 async def test_an_unknown_model_is_refused_with_the_names_of_the_others(tmp_path: Path):

@@ -52,6 +52,7 @@ class Api(msgspec.Struct):
     database: Database
     gateway: Gateway
     keys: KeyRing
+    journal: Journal
     projector: Projector
     engines: tuple[Engine, ...]
 
@@ -115,6 +116,7 @@ async def served_api(
                 database,
                 gateway,
                 keys,
+                journal,
                 Projector(database, journal),
                 tuple(engines),
             )

@@ -10,6 +10,11 @@ class Meter:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
 
+    @property
+    def failure(self) -> str | None:
+        """Why no call can be written down any more, None while all is well."""
+        return self._journal.failure
+
     def open(self, opened: GenerationOpened) -> None:
         """A call begins. Survives the death of this process from now on; waits for no disk.
 

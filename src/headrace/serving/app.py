@@ -55,9 +55,8 @@ def api_routes(
         return json_response({"status": "ok"})
 
     async def readiness(_: Request) -> Response:
-        ready = gateway.ready()
-        state = "ready" if ready else "the engine is not ready"
-        return json_response({"status": state}, status=200 if ready else 503)
+        why_not = gateway.why_not_ready()
+        return json_response({"status": why_not or "ready"}, status=200 if why_not is None else 503)
 
     async def figures(request: Request) -> Response:
         # Figures tell who uses what; beyond this machine they are for holders of a key.

@@ -30,11 +30,11 @@ Authenticate = Callable[[Headers], Caller]
 
 
 class Exchange(msgspec.Struct):
-    """One HTTP exchange: what came with it and whether its reply has begun."""
+    """One HTTP exchange: where its reply goes, what that names, and whether it has begun."""
 
-    headers: Headers
     send: Send
     request_id: str
+    generation_id: str | None = None
     begun: bool = False
 
 
@@ -60,7 +60,7 @@ class Endpoint:
         headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
-        exchange = Exchange(headers, send, f"req_{new_id(self.clock)}")
+        exchange = Exchange(send, f"req_{new_id(self.clock)}")
         try:
             caller = self._authenticate(headers)
             body = await read_body(scope, receive, bytes_max=self.settings.body_bytes_max)
@@ -111,6 +111,8 @@ class Endpoint:
             (name, exchange.request_id.encode()),
             *extra,
         ]
+        if exchange.generation_id is not None:
+            headers.append((GENERATION_HEADER, exchange.generation_id.encode()))
         start = {"type": "http.response.start", "status": status, "headers": headers}
         await exchange.send(start)
 
@@ -120,14 +122,12 @@ class Generate(Endpoint):
 
     async def answer(self, exchange: Exchange, caller: Caller, asked: Asked) -> None:
         """Run the call and send its events, streamed or whole."""
-        call = self.gateway.generate(caller, asked.request, dialect=self.dialect.name)
-        try:
+        async with self.gateway.generate(caller, asked.request, dialect=self.dialect.name) as call:
+            exchange.generation_id = call.id
             if asked.stream:
                 await self._stream(exchange, call, asked)
             else:
                 await self._whole(exchange, call, asked)
-        finally:
-            await call.events.aclose()
 
     async def _whole(self, exchange: Exchange, call: Call, asked: Asked) -> None:
         events = [event async for event in call.events]
@@ -137,9 +137,8 @@ class Generate(Endpoint):
         body = self.dialect.reply(
             asked, events, generation_id=call.id, created_s=self.clock.now_ns() // _NS_PER_S
         )
-        extra = [(GENERATION_HEADER, call.id.encode())]
-        extra.append((b"content-length", str(len(body)).encode()))
-        await self.begin(exchange, 200, b"application/json", extra)
+        length = (b"content-length", str(len(body)).encode())
+        await self.begin(exchange, 200, b"application/json", [length])
         await exchange.send({"type": "http.response.body", "body": body})
 
     async def _stream(self, exchange: Exchange, call: Call, asked: Asked) -> None:
@@ -155,8 +154,8 @@ class Generate(Endpoint):
             await asyncio.wait({first}, timeout=self.settings.first_event_wait_s)
             if first.done() and isinstance(first.exception(), HeadraceError):
                 await first
-            extra = [(GENERATION_HEADER, call.id.encode()), (b"x-accel-buffering", b"no")]
-            await self.begin(exchange, 200, b"text/event-stream; charset=utf-8", extra)
+            unbuffered = (b"x-accel-buffering", b"no")
+            await self.begin(exchange, 200, b"text/event-stream; charset=utf-8", [unbuffered])
             await self._relay(exchange, call, encoder, first)
         finally:
             if not first.done():
@@ -185,7 +184,7 @@ class Generate(Endpoint):
 class CountTokens(Endpoint):
     """The endpoint that counts a prompt's tokens without answering it."""
 
-    def decode(self, body: bytes, headers: Headers) -> anthropic.Decoded:
+    def decode(self, body: bytes, headers: Headers) -> Asked:
         """Read a count request, which needs no `max_tokens`."""
         version = headers.get("anthropic-version", anthropic.VERSION)
         request = anthropic.decode_count_request(

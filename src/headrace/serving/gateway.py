@@ -11,6 +11,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 from headrace.core.clock import Clock
 from headrace.core.errors import EngineUnavailable, HeadraceError, Overloaded
@@ -58,29 +59,37 @@ class Gateway:
         """The models that may be asked for, the default one first."""
         return self._pool.models()
 
-    def ready(self) -> bool:
-        """Whether a call of the default model would be taken now."""
-        return not self._draining and self._pool.default().ready()
+    def why_not_ready(self) -> str | None:
+        """Why a call would not be taken now, for whoever may know that much; None if it would."""
+        if self._draining:
+            return "stopping"
+        if self._meter.failure is not None:
+            return "the journal cannot be written"
+        return None if self._pool.ready() else "the engine is not ready"
 
-    def generate(self, caller: Caller, request: Request, *, dialect: str) -> "Call":
-        """Admit one model call. Nothing runs before its events are read.
+    @asynccontextmanager
+    async def generate(
+        self, caller: Caller, request: Request, *, dialect: str
+    ) -> AsyncGenerator["Call"]:
+        """Admit one model call for the length of the context, whose end cancels it.
+
+        Nothing runs before its events are read.
 
         Raises:
             ModelNotFound: The model is not served here.
             Overloaded: Too many calls run already.
             EngineUnavailable: Headrace is stopping.
         """
-        engine = self._pool.find(request.model)
-        if self._draining:
-            raise EngineUnavailable("Headrace is stopping", retry_after_s=_RETRY_AFTER_S)
-        if self._running >= self._running_max:
-            raise Overloaded(
-                f"{self._running} model calls are running, which is the limit of this server",
-                retry_after_s=_RETRY_AFTER_S,
-            )
-        call = Call(caller, request, engine, dialect, self._clock)
+        call = Call(caller, request, self._pool.find(request.model), dialect, self._clock)
         call.events = self._run(call)
-        return call
+        self._enter()
+        try:
+            yield call
+        finally:
+            try:
+                await call.events.aclose()
+            finally:
+                self._leave()
 
     async def count_tokens(self, request: Request) -> int:
         """Prompt tokens of a request, exactly as the engine will count them."""
@@ -97,6 +106,13 @@ class Gateway:
             _log.warning("%d model calls are cut off by the stop", self._running)
 
     def _enter(self) -> None:
+        if self._draining:
+            raise EngineUnavailable("Headrace is stopping", retry_after_s=_RETRY_AFTER_S)
+        if self._running >= self._running_max:
+            raise Overloaded(
+                f"{self._running} model calls are running, which is the limit of this server",
+                retry_after_s=_RETRY_AFTER_S,
+            )
         self._running += 1
         self._idle.clear()
         self._metrics.running.set(self._running)
@@ -108,9 +124,8 @@ class Gateway:
             self._idle.set()
 
     async def _run(self, call: "Call") -> AsyncGenerator[Event]:
-        self._enter()
+        self._meter.open(call.opened())
         try:
-            self._meter.open(call.opened())
             async with self._pool.engine(call.request.model) as engine:
                 # Not `async for` alone: the engine must hear of a cancel now, not at collection.
                 events = engine.stream(call.request)
@@ -125,9 +140,13 @@ class Gateway:
         except HeadraceError as error:
             call.refused(error)
             raise
+        except Exception as error:
+            _log.exception("unexpected error in the call %s", call.id)
+            mistake = HeadraceError("Headrace made a mistake; its log says more")
+            call.refused(mistake)
+            raise mistake from error
         finally:
             await self._settle(call, durable=False)
-            self._leave()
 
     async def _settle(self, call: "Call", *, durable: bool) -> None:
         """Close the call's record, once; the first to come wins."""
@@ -135,21 +154,24 @@ class Gateway:
             return
         call.settled = True
         closed = call.closed()
-        await self._meter.close(closed, durable=durable)
-        self._metrics.record(
-            model=call.engine.model.id,
-            dialect=call.dialect,
-            outcome=closed.stop,
-            usage=call.usage,
-            first_token_ms=closed.first_token_ms,
-            duration_ms=closed.duration_ms or 0,
-        )
+        try:
+            await self._meter.close(closed, durable=durable)
+        finally:
+            self._metrics.record(
+                model=call.engine.model.id,
+                dialect=call.dialect,
+                outcome=closed.stop,
+                usage=call.usage,
+                first_token_ms=closed.first_token_ms,
+                duration_ms=closed.duration_ms or 0,
+            )
 
 
 class Call:
     """One model call on the road, and what has been seen of it so far.
 
-    `events` is the answer; closing it cancels the call in the engine.
+    `events` is the answer; its last event is Finished or Failed, and an error it raises is one
+    of the core's tree.
     """
 
     events: AsyncGenerator[Event]

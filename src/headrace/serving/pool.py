@@ -28,6 +28,7 @@ class Place(msgspec.Struct):
     memory_bytes: int = 0
     verify: Callable[[], None] | None = None
     started: bool = False
+    loading: asyncio.Task[None] | None = None
     users: int = 0
     used_ns: int = 0
 
@@ -46,18 +47,21 @@ class Pool:
         self._memory_bytes_max = memory_bytes_max
         self._clock = clock
         self._loading = asyncio.Lock()
+        self._stopped = False
 
     def models(self) -> tuple[Model, ...]:
         """Every model that may be asked for; the default one first."""
         return tuple(place.engine.model for place in self._places.values())
 
-    def default(self) -> Engine:
-        """The engine of the default model."""
-        return next(iter(self._places.values())).engine
+    def ready(self) -> bool:
+        """Whether the default model would answer now, or another that has taken its place."""
+        default = self._default()
+        at_work = [default] if default.started else self._loaded()
+        return any(place.engine.ready() for place in at_work)
 
     async def start_default(self) -> None:
         """Load the default model, so that the first request need not wait for it."""
-        await self._start(next(iter(self._places.values())))
+        await self._start(self._default())
 
     def find(self, model_id: str) -> Engine:
         """The engine that serves a model, loaded or not.
@@ -86,9 +90,20 @@ class Pool:
             place.used_ns = self._clock.monotonic_ns()
 
     async def stop(self) -> None:
-        """Stop every loaded engine."""
-        started = [place for place in self._places.values() if place.started]
-        await asyncio.gather(*(place.engine.stop() for place in started))
+        """Stop every engine, those that are being loaded too; none is loaded afterwards."""
+        self._stopped = True
+        loads = [place.loading for place in self._places.values() if place.loading is not None]
+        for load in loads:
+            load.cancel()
+        if loads:
+            await asyncio.wait(loads)
+        await asyncio.gather(*(place.engine.stop() for place in self._places.values()))
+
+    def _default(self) -> Place:
+        return next(iter(self._places.values()))
+
+    def _loaded(self) -> list[Place]:
+        return [place for place in self._places.values() if place.started]
 
     def _place(self, model_id: str) -> Place:
         place = self._places.get(model_id)
@@ -98,10 +113,24 @@ class Pool:
         return place
 
     async def _start(self, place: Place) -> None:
+        """Wait until it is loaded.
+
+        The load belongs to no caller: one who hangs up must neither undo it for the others nor
+        leave an engine half stopped.
+        """
+        if place.loading is None and not self._stopped:
+            place.loading = asyncio.create_task(self._load(place))
+            place.loading.add_done_callback(lambda load: _end_load(place, load))
+        load = place.loading
+        if load is not None:
+            await asyncio.wait([load])
+        if load is None or load.cancelled():
+            raise EngineUnavailable("Headrace is stopping", retry_after_s=_RETRY_AFTER_S)
+        load.result()
+
+    async def _load(self, place: Place) -> None:
         # One load at a time: two at once could each fit and together not.
         async with self._loading:
-            if place.started:
-                return
             if place.verify is not None:
                 await asyncio.to_thread(place.verify)
             await self._make_room(place)
@@ -109,7 +138,7 @@ class Pool:
             place.started = True
 
     async def _make_room(self, wanted: Place) -> None:
-        loaded = [place for place in self._places.values() if place.started]
+        loaded = self._loaded()
         idle = sorted((p for p in loaded if p.users == 0), key=lambda p: p.used_ns)
         held = sum(place.memory_bytes for place in loaded)
         while held + wanted.memory_bytes > self._memory_bytes_max and idle:
@@ -123,3 +152,9 @@ class Pool:
                 f"{wanted.engine.model.id} does not fit in memory beside the models in use",
                 retry_after_s=_RETRY_AFTER_S,
             )
+
+
+def _end_load(place: Place, load: asyncio.Task[None]) -> None:
+    place.loading = None
+    if not load.cancelled():
+        load.exception()  # looked at: all who waited for it may have gone
