@@ -8,8 +8,9 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Generator[Browser]:
+    """One for each file: while it is open, its loop lets no asynchronous test run."""
     found = shutil.which("chromium") or shutil.which("chromium-browser")
     if found is None:
         if "CI" in os.environ:

@@ -36,7 +36,7 @@ def teller(tmp_path_factory: pytest.TempPathFactory) -> Generator[Running]:
         yield started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def signed_in(chromium: Browser, teller: Running) -> Generator[BrowserContext]:
     """A browser whose cookie is good; links work once."""
     context = chromium.new_context(viewport={"width": 1280, "height": 800})
