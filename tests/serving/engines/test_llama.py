@@ -92,6 +92,19 @@ async def test_max_tokens_ends_with_length_and_a_whole_answer_with_end(shared: L
     assert (message.text(), last.stop) == ('"one two three"', "end")
 
 
+@pytest.mark.parametrize("limit", [2**32 + 1, 10**30])
+async def test_a_limit_beyond_the_context_is_no_limit(shared: LlamaEngine, limit: int):
+    sampling = Sampling(temperature=0, top_k=limit)
+    asked = ask("Hi", output_format=SAY, max_tokens=limit, sampling=sampling)
+    assert (await answer(shared, asked))[2].stop == "end"
+
+
+@pytest.mark.parametrize("token", ["9" * 30, "hello", "-1", "1_0"])
+async def test_logit_bias_takes_nothing_but_token_ids(shared: LlamaEngine, token: str):
+    with pytest.raises(InvalidRequest, match="token ids"):
+        await answer(shared, ask("Hi", sampling=Sampling(logit_bias={token: 1.0})))
+
+
 async def test_a_stop_sequence_ends_the_answer_and_is_named(shared: LlamaEngine):
     asked = ask("Hi", output_format=SAY, stop=("zzz", "two th"), max_tokens=40)
     _, message, last = await answer(shared, asked)

@@ -66,6 +66,21 @@ async def test_a_killed_child_fails_its_answer_and_the_next_one_is_served(
     assert any(record.levelno == logging.ERROR for record in caplog.records)
 
 
+async def test_a_child_that_cannot_be_started_for_want_of_a_log_is_tried_again(
+    engine: LlamaEngine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    logs = (tmp_path / "logs").rename(tmp_path / "aside")
+    in_the_way = tmp_path / "logs"
+    in_the_way.touch()
+    os.kill(process_of(engine).pid, signal.SIGKILL)
+    async with asyncio.timeout(10):
+        while "cannot be started" not in caplog.text:
+            await asyncio.sleep(0.02)
+    in_the_way.unlink()
+    logs.rename(in_the_way)
+    assert (await answer(engine, ask("Hi")))[1].text()
+
+
 async def test_stopping_fails_answers_under_way_and_refuses_more(engine: LlamaEngine):
     stream = engine.stream(ask("Tell a story.", max_tokens=400))
     await until_first_token(stream)

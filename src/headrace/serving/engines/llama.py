@@ -200,7 +200,9 @@ class LlamaEngine:
             EngineFailed: It died before the first token.
         """
         sampling = request.sampling.over(self._llama.sampling)
-        request = msgspec.structs.replace(request, sampling=sampling)
+        # llama.cpp cuts a longer number down to 32 bits, and so to another one.
+        limit = request.max_tokens and min(request.max_tokens, self._context_tokens)
+        request = msgspec.structs.replace(request, sampling=sampling, max_tokens=limit)
         constraint = constraint_of(request)
         async with self._places:
             process = await self._serving()
@@ -324,6 +326,8 @@ class LlamaEngine:
                     break
                 except HeadraceError as error:
                     _log.error("%s (%s)", error.message, error.hint)
+                except OSError:  # no room for its log, or no file descriptor left
+                    _log.exception("the engine of %s cannot be started", self._model.id)
             self._process = process
             self._up.set()
 

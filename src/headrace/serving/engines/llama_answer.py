@@ -1,5 +1,6 @@
 """From llama.cpp's chunks to Events, and from a Request to the fields of /completion."""
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -15,6 +16,8 @@ from headrace.serving.engines.llama_prompt import shown_tools
 from headrace.serving.toolcalls import AnswerParser, Piece
 
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "frequency_penalty", "presence_penalty")
+_TOKEN_ID = re.compile(r"[0-9]{1,9}")
+_INT_MAX = 2**31 - 1
 _MARKUP = ("<think>", "</think>", "<tool_call>", "</tool_call>")
 
 
@@ -106,6 +109,8 @@ def completion_body(
         "preserved_tokens": _MARKUP,
     }
     body |= {name: value for name in _SAMPLING if (value := getattr(sampling, name)) is not None}
+    if sampling.top_k is not None:
+        body["top_k"] = min(sampling.top_k, _INT_MAX)  # more than there are tokens anyway
     if sampling.seed is not None:
         body["seed"] = sampling.seed & 0xFFFF_FFFF  # what llama.cpp's random numbers take
     if sampling.logit_bias:
@@ -118,10 +123,9 @@ def completion_body(
 
 
 def _logit_bias(biases: dict[str, float]) -> list[tuple[int, float]]:
-    try:
-        return [(int(token), bias) for token, bias in biases.items()]
-    except ValueError:
-        raise InvalidRequest("logit_bias takes token ids", param="logit_bias") from None
+    if not all(_TOKEN_ID.fullmatch(token) for token in biases):
+        raise InvalidRequest("logit_bias takes token ids", param="logit_bias")
+    return [(int(token), bias) for token, bias in biases.items()]
 
 
 class Answer:

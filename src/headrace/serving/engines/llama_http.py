@@ -160,7 +160,10 @@ _CHUNK = msgspec.json.Decoder(Chunk)
 
 
 def _chunk(event: bytes) -> Chunk:
-    chunk = _CHUNK.decode(event[6:])
+    try:
+        chunk = _CHUNK.decode(event[6:])
+    except msgspec.MsgspecError as error:
+        raise EngineFailed(f"the engine answered what it should not: {error}") from error
     if chunk.error is not None:
         raise _error_of(500, chunk.error)
     return chunk

@@ -129,7 +129,10 @@ async def _handshake(process: asyncio.subprocess.Process, config: ChildConfig) -
             line = await process.stdout.readline()
     except (TimeoutError, ConnectionError):
         line = b""
-    return msgspec.json.decode(line, type=ChildReport) if line else ChildReport()
+    try:
+        return msgspec.json.decode(line, type=ChildReport) if line else ChildReport()
+    except msgspec.MsgspecError:
+        return ChildReport(error="it answered what it should not")
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
@@ -148,7 +151,8 @@ def _size(log: Path) -> int:
 def _bound(log: Path) -> None:
     """Begin the log anew when it is long; the child appends, so it need not know."""
     if _size(log) > _LOG_BYTES_MAX:
-        os.truncate(log, 0)
+        with contextlib.suppress(OSError):  # a long log is better than no engine
+            os.truncate(log, 0)
 
 
 def _tail(log: Path, start: int) -> str:
