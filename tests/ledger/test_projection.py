@@ -159,6 +159,21 @@ async def test_a_running_projector_follows_its_own_and_other_journals(
             await _until_rows(database, people, 2)
 
 
+async def test_a_projector_outlives_a_file_it_cannot_read(
+    database: Database, people: People, tmp_path: Path
+):
+    with open_journal(tmp_path) as journal:
+        journal.append("generation.opened", opened("g1", people.member))
+        unreadable = tmp_path / "w1-000001.jsonl"
+        unreadable.mkdir()
+        async with _running(Projector(database, journal)):
+            await _until_rows(database, people, 1)
+            await asyncio.sleep(0.1)
+            unreadable.rmdir()
+            journal.append("generation.opened", opened("g2", people.member))
+            await _until_rows(database, people, 2)
+
+
 async def test_an_emptied_journal_folder_is_noticed(
     database: Database, people: People, tmp_path: Path
 ):

@@ -12,7 +12,6 @@ from itertools import islice
 import msgspec
 from sqlalchemy import Connection
 
-from headrace.core.errors import StoreError
 from headrace.ledger import reader
 from headrace.ledger.chain import Position
 from headrace.ledger.journal import Journal
@@ -72,7 +71,7 @@ class Projector:
             appended.clear()
             try:
                 alone = await self.catch_up() <= 1
-            except StoreError:
+            except Exception:  # noqa: BLE001 - receipts may wait, but must come at last
                 _log.exception("receipts wait: the journal cannot be brought into the database")
                 await asyncio.sleep(retry_s)
                 retry_s = min(2 * retry_s, _RETRY_S_MAX)
