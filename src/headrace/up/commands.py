@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import socket
 import sys
 from pathlib import Path
@@ -115,6 +114,7 @@ def _serve(settings: Settings, *, ask: bool) -> int:
 
 
 async def _run(settings: Settings, served: "Served", listener: socket.socket, clock: Clock) -> None:
+    from headrace.up import browser  # noqa: PLC0415 - as above
     from headrace.up.house import open_house  # noqa: PLC0415 - as above
     from headrace.up.server import Server, url_of  # noqa: PLC0415 - as above
 
@@ -128,9 +128,13 @@ async def _run(settings: Settings, served: "Served", listener: socket.socket, cl
                 await starting
                 runfile.write(settings.data, house.run)
                 _greet(settings, served, house)
+                if settings.open_browser and sys.stdout.isatty():
+                    link = f"{house.run.url}{house.link_path}"
+                    await asyncio.to_thread(browser.open_chat, settings.data, link)
             await serving
         finally:
             starting.cancel()
+            browser.forget(settings.data)
             runfile.remove(settings.data, house.run)
             server.should_exit = True
             await serving
@@ -148,13 +152,3 @@ def _greet(settings: Settings, served: "Served", house: "House") -> None:
         data=settings.data,
     )
     print(screen, flush=True)
-    if settings.open_browser and sys.stdout.isatty() and _has_screen():
-        import webbrowser  # noqa: PLC0415 - only with a screen
-
-        webbrowser.open(f"{house.run.url}{house.link_path}")
-
-
-def _has_screen() -> bool:
-    return sys.platform == "darwin" or any(
-        os.environ.get(n) for n in ("DISPLAY", "WAYLAND_DISPLAY")
-    )
