@@ -24,6 +24,7 @@ from headrace.config.settings import SETTINGS, Setting, load_settings
 from headrace.core.clock import SystemClock
 from headrace.edge.routes import RuledRoute
 from headrace.serving.engines.scripted import ScriptedEngine
+from headrace.serving.pool import Place
 from headrace.up.house import open_house
 from headrace.up.models import Served
 
@@ -85,6 +86,7 @@ _DEFAULTS = {
     "engine_threads": "one less than there are cores",
     "engine_context_tokens": "`8192`, or the model's own if that is less",
     "engine_batch_tokens": "from the measured speed",
+    "engine_lora": "none",
 }
 # The one flag that is not named like its setting.
 _FLAGS = {"open_browser": "--no-browser"}
@@ -252,7 +254,7 @@ async def served_routes() -> list[RuledRoute]:
         script = folder / "script.json"
         script.write_text(json.dumps({}), encoding="utf-8")
         settings, clock = load_settings({"data": folder / "data"}), SystemClock()
-        served = Served(((ScriptedEngine(script, clock), 0),), None, (), 0)
+        served = Served((Place(ScriptedEngine(script, clock)),), None, (), 0)
         async with open_house(settings, served, clock, "http://127.0.0.1:4747") as house:
             routes: list[RuledRoute] = house.app._app.routes  # noqa: SLF001 - behind the guard  # pyright: ignore[reportFunctionMemberAccess]
     return [route for route in routes if not (STATIC / route.path.removeprefix("/")).is_file()]

@@ -56,3 +56,13 @@ def test_lists_come_from_toml_and_from_text(monkeypatch: pytest.MonkeyPatch, tmp
     assert load_settings({}).allowed_hosts == ("a.example", "b.example")
     monkeypatch.setenv("HEADRACE_ALLOWED_HOSTS", "c.example, d.example")
     assert load_settings({}).allowed_hosts == ("c.example", "d.example")
+
+
+def test_adapters_are_files_seen_from_the_working_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    assert load_settings({}).engine_lora == ()
+    (tmp_path / "headrace.toml").write_text("engine_lora = ['A.gguf', '/b.gguf']")
+    assert load_settings({}).engine_lora == (tmp_path / "A.gguf", Path("/b.gguf"))
+    monkeypatch.setenv("HEADRACE_ENGINE_LORA", "c.gguf, ~/d.gguf")
+    assert load_settings({}).engine_lora == (tmp_path / "c.gguf", Path.home() / "d.gguf")

@@ -33,6 +33,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     engine_slots: int
     engine_context_tokens: int | None
     engine_batch_tokens: int | None
+    engine_lora: tuple[Path, ...]
     body_bytes_max: int
     json_depth_max: int
     running_requests_max: int
@@ -90,8 +91,12 @@ def _level(text: str) -> str:
     return text.lower()
 
 
-def _folder(text: str) -> Path:
+def _path(text: str) -> Path:
     return Path(text).expanduser().absolute()
+
+
+def _files(text: str) -> tuple[Path, ...]:
+    return tuple(_path(path.strip()) for path in text.split(",") if path.strip())
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -109,7 +114,7 @@ def _constant(value: object) -> Callable[[], object]:
 
 
 SETTINGS: tuple[Setting, ...] = (
-    Setting("data", _folder, _default_data, "Folder that holds everything that must survive."),
+    Setting("data", _path, _default_data, "Folder that holds everything that must survive."),
     Setting("host", str, _constant("127.0.0.1"), "Address to listen on; loopback unless changed."),
     Setting("port", _port, _constant(4747), "Port to listen on; 0 takes any free one."),
     Setting(
@@ -148,6 +153,12 @@ SETTINGS: tuple[Setting, ...] = (
         _positive,
         _constant(None),
         "Prompt tokens per step; default from measured speed.",
+    ),
+    Setting(
+        "engine_lora",
+        _files,
+        _constant(()),
+        "LoRA adapters of the default model: GGUF files, comma-separated.",
     ),
     Setting(
         "body_bytes_max", _positive, _constant(32 * 1024 * 1024), "Largest request body in bytes."

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 
+from headrace.catalog.adapters import Adapter, adapt, read_adapters
 from headrace.catalog.card import Card
 from headrace.catalog.estimate import (
     Choice,
@@ -19,7 +20,7 @@ from headrace.catalog.machine import read_machine
 from headrace.catalog.tables import rate, show_progress, size, table
 from headrace.config.settings import Settings
 from headrace.core.clock import Clock
-from headrace.core.errors import ConfigError
+from headrace.core.errors import CatalogError, ConfigError
 from headrace.serving.engines.llama import LlamaEngine, LlamaModel, LlamaOptions
 from headrace.serving.engines.scripted import ScriptedEngine
 from headrace.serving.pool import Place
@@ -38,17 +39,28 @@ class Served(msgspec.Struct, frozen=True):
     memory_bytes_max: int
 
 
+class _Release(msgspec.Struct, frozen=True):
+    """A model to serve; `card` is its own, or that of the model with its adapters."""
+
+    installed: Installed
+    card: Card
+    lora_paths: tuple[Path, ...] = ()
+
+
 def get_ready(settings: Settings, clock: Clock, *, ask: bool) -> Served:
     """Choose the model, fetch it if need be, verify it, and make the engines.
 
     Args:
         settings: `model` names one; otherwise the choice of the first start holds.
+            `engine_lora` belongs to that model alone.
         clock: The house's clock.
         ask: Whether a person can be asked at the first start.
 
     Raises:
         CatalogError: The model cannot be had or is not what it should be.
+        ConfigError: The model cannot answer, or an adapter cannot be read.
     """
+    adapters = _adapters(settings)
     machine = read_machine(settings.data)
     memory_bytes_max = round(machine.memory_bytes * _MEMORY_SHARE)
     wanted = settings.model
@@ -76,13 +88,31 @@ def get_ready(settings: Settings, clock: Clock, *, ask: bool) -> Served:
         for each in library.list()
         if each.card.model_id != default.card.model_id and each.card.abilities.chat
     ]
-    served = (default, *others)
+    card = adapt(default.card, adapters) if adapters else default.card
+    first = _Release(default, card, settings.engine_lora)
+    served = (first, *(_Release(each, each.card) for each in others))
     return Served(
         tuple(_place(each, library, settings, estimator.threads, clock) for each in served),
-        default.card,
+        card,
         tuple(each.card for each in served),
         memory_bytes_max,
     )
+
+
+def _adapters(settings: Settings) -> tuple[Adapter, ...]:
+    """Those of `engine_lora`, read before a model is fetched or loaded for them."""
+    if settings.engine_lora and (settings.model or "").startswith(_SCRIPTED):
+        raise ConfigError(
+            "engine_lora is set, and a scripted model takes no adapters",
+            hint="unset engine_lora, or name a model with a file",
+        )
+    try:
+        return read_adapters(settings.engine_lora)
+    except CatalogError as error:
+        raise ConfigError(
+            f"engine_lora: {error.message}",
+            hint="name GGUF files of LoRA adapters, separated by commas",
+        ) from None
 
 
 def _remembered(data: Path) -> str | None:
@@ -135,16 +165,17 @@ def _ask(choice: Choice) -> str:
 
 
 def _place(
-    installed: Installed, library: Library, settings: Settings, threads: int, clock: Clock
+    release: _Release, library: Library, settings: Settings, threads: int, clock: Clock
 ) -> Place:
-    card = installed.card
+    card = release.card
     model = LlamaModel(
-        path=installed.path,
+        path=release.installed.path,
         model=card.model(),
         digest=card.digest,
         special_tokens=card.special_tokens,
         kv_bytes_per_token=card.kv_bytes_per_token,
         sampling=card.sampling,
+        lora_paths=release.lora_paths,
     )
     options = LlamaOptions(
         threads=threads,
@@ -157,5 +188,20 @@ def _place(
     return Place(
         engine,
         memory_needed(card, context_tokens=context_tokens, slots=options.slots),
-        lambda: library.verify(installed),
+        lambda: _verify(release, library),
     )
+
+
+def _verify(release: _Release, library: Library) -> None:
+    """Make sure that the files to load are those of the release.
+
+    Raises:
+        CatalogError: One of them was altered.
+    """
+    base, paths = release.installed, release.lora_paths
+    library.verify(base)
+    if paths and adapt(base.card, read_adapters(paths)).digest != release.card.digest:
+        raise CatalogError(
+            "an adapter of engine_lora was altered since the start",
+            hint="stop headrace up and start it again: with another adapter it is another release",
+        )

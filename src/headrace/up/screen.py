@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from headrace.catalog.adapters import AdaptedCard
 from headrace.catalog.card import Card
 from headrace.catalog.tables import plain, size
 from headrace.core.version import __version__
@@ -42,13 +43,18 @@ def _model(card: Card | None, engine: Engine) -> str:
     if card is None:
         return f"{engine.model.display_name} · {engine.info.digest[:_DIGEST_SHOWN]}…"
     facts = (
-        plain(card.display_name),
+        _name(card),
         plain(card.licence),
         size(card.bytes),
         card.quantisation,
         f"{card.digest[:_DIGEST_SHOWN]}…",
     )
     return " · ".join(facts)
+
+
+def _name(card: Card) -> str:
+    adapters = card.adapters if isinstance(card, AdaptedCard) else ()
+    return " + ".join(plain(text) for text in (card.display_name, *(a.file for a in adapters)))
 
 
 def _engine(engine: Engine) -> str:

@@ -72,9 +72,10 @@ _log = logging.getLogger(__name__)
 class LlamaModel(msgspec.Struct, frozen=True, kw_only=True):
     """A model file and what the catalogue knows of it.
 
-    `special_tokens` are the texts that its tokenizer reads as one token, `sampling` is what a
-    request gets that does not say how to sample. `lora_paths` are adapters that belong to the
-    release and are always applied.
+    `digest` is the release's: of the file, or with adapters one of all files together
+    (`catalog.adapters`). `special_tokens` are the texts that its tokenizer reads as one token,
+    `sampling` is what a request gets that does not say how to sample. `lora_paths` are adapters
+    that belong to the release and are always applied.
     """
 
     path: Path

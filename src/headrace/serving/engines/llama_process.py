@@ -87,9 +87,10 @@ async def launch(config: ChildConfig, log: Path) -> LlamaProcess:
         raise
     if report.address is None:
         await _end(process)
-        why = _reason(_tail(log, log_start)) or report.error or "it died"
+        tail = _tail(log, log_start)
+        why = _reason(tail) or report.error or "it died"
         raise EngineUnavailable(
-            f"the engine cannot load {config.model_path}: {why}",
+            f"the engine cannot load {_refused(config, tail)}: {why}",
             hint=f"all that it said stands in {log}",
         )
     return LlamaProcess(process, LlamaHttp(report.address, config.api_key), report, log)
@@ -162,6 +163,14 @@ def _tail(log: Path, start: int) -> str:
         file.seek(max(start if start <= size else 0, size - _LOG_TAIL_BYTES))
         return file.read().decode(errors="replace")
     return ""
+
+
+def _refused(config: ChildConfig, tail: str) -> str:
+    """The file that llama.cpp would not have: an adapter if it names one, else the model."""
+    for path in config.lora_paths:
+        if f"failed to load lora adapter '{path}'" in tail:
+            return f"{path} as a LoRA adapter of {config.model_path}"
+    return config.model_path
 
 
 def _reason(tail: str) -> str | None:
