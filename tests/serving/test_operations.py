@@ -3,9 +3,11 @@
 import asyncio
 import json
 import os
+import socket
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from openai import AsyncOpenAI, InternalServerError
@@ -95,6 +97,24 @@ async def test_when_the_journal_cannot_be_written_no_call_is_made_and_readiness_
     assert (status, b"journal" in shown) == (503, True)
     async with asyncio.timeout(1):
         await api.gateway.drain(60)
+
+
+async def test_a_client_that_stops_reading_holds_no_place_for_ever(
+    sqlite_database: Database, tmp_path: Path
+):
+    much = " ".join(["x" * 100_000] * 300)  # more than any buffer on the way takes
+    engine = scripted(tmp_path / "script.json", {"steps": [{"text": much}]}, model={"id": "parrot"})
+    settings = load_settings({"data": tmp_path, "heartbeat_s": "0.03"})
+    async with served_api(sqlite_database, tmp_path, [engine], settings) as api:
+        body = b'{"model":"parrot","stream":true,"messages":[{"role":"user","content":"go"}]}'
+        with socket.create_connection(("127.0.0.1", urlsplit(api.url).port or 0)) as client:
+            head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nX-Api-Key: {api.key}"
+            client.sendall(f"{head}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+            async with asyncio.timeout(20):
+                while not any(each.stop for each in await api.receipts()):
+                    await asyncio.sleep(0.05)
+        [receipt] = await api.receipts()
+    assert receipt.stop == "cancelled"
 
 
 class Faulty(ScriptedEngine):

@@ -24,6 +24,7 @@ from headrace.wire import anthropic
 
 GENERATION_HEADER = b"headrace-generation-id"
 _NS_PER_S = 1_000_000_000
+_STUCK_BEATS_MAX = 12
 _log = logging.getLogger(__name__)
 
 Authenticate = Callable[[Headers], Caller]
@@ -202,26 +203,43 @@ class CountTokens(Endpoint):
 
 
 class _Pulse:
-    """Sends chunks, and a keep-alive after each silence of `every_s` seconds."""
+    """Sends chunks, and a keep-alive after each silence of `every_s` seconds.
+
+    A client that takes nothing for many such times is as good as gone: the call is cancelled,
+    because it holds a place in the engine.
+    """
 
     def __init__(self, send: Send, encoder: Encoder, every_s: float) -> None:
         self._send = send
         self._encoder = encoder
         self._every_s = every_s
-        self._spoke = False
+        self._spoke = self._sending = False
+        self._stuck = 0
         self._beat: asyncio.Task[None] | None = None
+        self._call = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(every_s, self._due) if every_s else None
 
     async def send(self, chunk: bytes) -> None:
         if not chunk:
             return
-        self._spoke = True
+        self._spoke = self._sending = True
+        self._stuck = 0
+        await self._write(chunk)
+        self._sending = False
+
+    async def _write(self, chunk: bytes) -> None:
         await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
 
     def _due(self) -> None:
-        if not self._spoke:
-            self._beat = self._loop.create_task(self.send(self._encoder.keep_alive()))
+        if self._sending or (self._beat is not None and not self._beat.done()):
+            self._stuck += 1
+            if self._stuck >= _STUCK_BEATS_MAX and self._call is not None:
+                _log.info("a client takes nothing of its answer any more; its call is cancelled")
+                self._call.cancel()
+        elif not self._spoke:
+            self._stuck = 0
+            self._beat = self._loop.create_task(self._write(self._encoder.keep_alive()))
         self._spoke = False
         self._timer = self._loop.call_later(self._every_s, self._due)
 
