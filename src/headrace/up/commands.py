@@ -100,9 +100,10 @@ def _serve(settings: Settings, *, ask: bool) -> int:
 
     from headrace.catalog.library import Library  # noqa: PLC0415 - likewise
     from headrace.up.models import get_ready  # noqa: PLC0415 - likewise
-    from headrace.up.server import bind  # noqa: PLC0415 - likewise
+    from headrace.up.server import allow_connections, bind  # noqa: PLC0415 - likewise
 
     clock = SystemClock()
+    allow_connections()
     listener = bind(settings.host, settings.port)
     with contextlib.closing(listener), contextlib.ExitStack() as held:
         served = get_ready(settings, clock, ask=ask)

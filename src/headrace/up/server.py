@@ -1,6 +1,7 @@
 """The HTTP server, and what a signal does to it: first drain, then stop."""
 
 import asyncio
+import resource
 import socket
 from collections.abc import Awaitable, Callable
 from types import FrameType
@@ -13,6 +14,18 @@ from headrace.core.errors import ConfigError
 _BACKLOG = 1_024
 _KEEP_ALIVE_S = 75
 _CLOSE_S = 5
+_FILES_MAX = 65_536
+
+
+def allow_connections() -> None:
+    """Raise this process's limit of open files, each connection being one, as far as it may.
+
+    Where the limit is reached neither connections nor files can be opened; 1,024 is common.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, _FILES_MAX)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def bind(host: str, port: int) -> socket.socket:
