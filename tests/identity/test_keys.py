@@ -173,7 +173,7 @@ async def test_unfit_keys_are_refused(
 
 
 async def test_a_service_acts_for_a_person(ring: KeyRing, home: Home, clock: ManualClock):
-    key = await ring.create(home.chat, "the chat", "chat")
+    key = await ring.rotate(home.chat, "the chat", "chat")
     until_s = clock.now_ns() // _S + 60
     header = delegation.sign(PEPPER, key.id, home.owner_id, until_s)
     caller = ring.authenticate(key.secret, header)
@@ -203,7 +203,7 @@ async def test_a_service_acts_for_open_accounts_of_its_organisation_only(
         connection.execute(text("UPDATE account SET closed_ns = 3 WHERE id = 'closed'"))
 
     await database.write(neighbours)
-    key = await ring.create(home.chat, "the chat", "chat")
+    key = await ring.rotate(home.chat, "the chat", "chat")
     for account_id in ("stranger", "closed", "nobody"):
         header = delegation.sign(PEPPER, key.id, account_id, clock.now_ns() // _S + 60)
         with pytest.raises(Forbidden):
@@ -228,3 +228,13 @@ def test_a_statement_holds_for_its_key_account_time_and_pepper_only():
     for before, after in (("ada", "eve"), ("2000", "9000"), ("v1", "v2")):
         with pytest.raises(Forbidden):
             delegation.verify(PEPPER, good.replace(before, after), key_id="key", now_s=1_000)
+
+
+@pytest.mark.parametrize("purpose", ["terminal", "chat"])
+async def test_the_houses_own_purposes_are_nobody_elses(ring: KeyRing, home: Home, purpose: str):
+    with pytest.raises(InvalidRequest, match="Headrace makes for itself"):
+        await ring.create(home.owner, "mine", purpose)
+    made = await ring.rotate(home.owner, "the house's", purpose)
+    again = await ring.rotate(home.owner, "the house's", purpose)
+    assert again.id == made.id
+    assert ring.find(again.secret).purpose == purpose

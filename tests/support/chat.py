@@ -202,7 +202,7 @@ async def served_chat(
             accounts.add_person(connection, stranger, role="member", name="Other", created_ns=1)
 
         await database.write(add_stranger)
-        key = await api.keys.create(api.home.chat, "chat", "chat")
+        key = await api.keys.rotate(api.home.chat, "chat", "chat")
 
         def sign(account_id: str) -> str:
             return delegation.sign(PEPPER, key.id, account_id, CLOCK.now_ns() // 10**9 + 60)

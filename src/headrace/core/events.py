@@ -68,12 +68,22 @@ Event = Started | Delta | Finished | Failed
 
 def fold(events: Iterable[Event]) -> Message:
     """The assistant's message that a stream of events amounts to, whole or cut short."""
-    parts: dict[int, Part] = {}
+    deltas: dict[int, list[Text | Thinking | ToolCall]] = {}
     for event in events:
         if isinstance(event, Delta):
-            held = parts.get(event.index)
-            parts[event.index] = event.part if held is None else join(held, event.part)
-    return Message("assistant", tuple(parts[index] for index in sorted(parts)))
+            deltas.setdefault(event.index, []).append(event.part)
+    return Message("assistant", tuple(_join_all(deltas[index]) for index in sorted(deltas)))
+
+
+def _join_all(parts: list[Text | Thinking | ToolCall]) -> Part:
+    """Join the deltas of one part without copying its text once for each of them."""
+    # Two by two in rounds, so that no text is copied once for each delta.
+    joined: list[Part] = list(parts)
+    while len(joined) > 1:
+        pairs = zip(joined[::2], joined[1::2], strict=False)
+        last = joined[-1:] if len(joined) % 2 else []
+        joined = [join(held, more) for held, more in pairs] + last
+    return joined[0]
 
 
 def join(held: Part, more: Part) -> Part:

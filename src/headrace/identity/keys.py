@@ -24,6 +24,8 @@ from headrace.store.keys import LiveKey
 
 _NAME_LENGTH_MAX = 100
 _PURPOSE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+HOUSE_PURPOSES = frozenset(("terminal", "chat"))
+"""Of keys that get a new secret at each start; nobody else's key may be taken for one."""
 _NS_PER_S = 1_000_000_000
 _NS_MAX = 2**63 - 1  # the year 2262
 
@@ -106,6 +108,16 @@ class KeyRing:
         Raises:
             InvalidRequest: The name or purpose is not fit, or the expiry has passed.
         """
+        if purpose in HOUSE_PURPOSES:
+            raise InvalidRequest(
+                f"the purpose {purpose!r} is for keys that Headrace makes for itself",
+                param="purpose",
+            )
+        return await self._create(scope, name, purpose, expires_ns)
+
+    async def _create(
+        self, scope: Scope, name: str, purpose: str, expires_ns: int | None = None
+    ) -> NewKey:
         self._check(name, purpose, expires_ns)
         made = NewKey(new_id(self._clock), KEY_PREFIX + new_secret(), name, purpose, expires_ns)
         secret_hash, created_ns = digest(self._pepper, "key", made.secret), self._clock.now_ns()
@@ -135,7 +147,7 @@ class KeyRing:
             lambda connection: rows.find_by_purpose(connection, scope, purpose)
         )
         if identifier is None:
-            return await self.create(scope, name, purpose)
+            return await self._create(scope, name, purpose)
         secret = KEY_PREFIX + new_secret()
         secret_hash = digest(self._pepper, "key", secret)
         async with self._lock:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from headrace.core.errors import Conflict
 
@@ -62,8 +63,16 @@ def start_logging(data: Path, level: str) -> None:
 
 
 class _OneLine(logging.Formatter):
-    """Escapes control characters, so that no text from outside can forge a line or a colour."""
+    """Escapes control characters, so that no text from outside can forge a line or a colour.
+
+    The lines of a traceback, which may quote such text, are indented.
+    """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the library's name
         line = super().formatMessage(record)
         return line if line.isprintable() else line.encode("unicode_escape").decode("ascii")
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802, ANN401 - the library's name and type
+        lines = super().formatException(ei).split("\n")
+        shown = (each.encode("unicode_escape").decode("ascii") for each in lines)
+        return "\n".join(f"    {line}" for line in shown)

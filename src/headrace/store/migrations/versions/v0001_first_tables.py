@@ -16,6 +16,8 @@ def upgrade() -> None:
     _doors()
     _ledger()
     _conversations()
+    _messages()
+    _reply_events()
 
 
 def _owner() -> list[sa.Column[Any]]:
@@ -194,6 +196,9 @@ def _conversations() -> None:
         "conversation",
         ["organisation_id", "account_id", "updated_ns", "id"],
     )
+
+
+def _messages() -> None:
     op.create_table(
         "message",
         sa.Column("id", sa.Text, nullable=False),
@@ -239,6 +244,9 @@ def _conversations() -> None:
         sqlite_where=sa.text("status = 'running'"),
         postgresql_where=sa.text("status = 'running'"),
     )
+
+
+def _reply_events() -> None:
     op.create_table(
         "reply_event",
         sa.Column("message_id", sa.Text, nullable=False),
