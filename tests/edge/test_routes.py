@@ -81,21 +81,21 @@ async def test_foreign_hosts_are_refused(app: ASGIApp, host: str):
     ],
 )
 async def test_requests_of_other_sites_are_refused(app: ASGIApp, headers: list[Header]):
-    headers = [("cookie", "headrace_session=good"), *headers]
+    headers = [("cookie", "headrace_session_4747=good"), *headers]
     assert (await request(app, "GET", "/mine", headers=headers)).status == 403
 
 
 async def test_a_link_from_elsewhere_may_open_a_page(app: ASGIApp):
     headers = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")]
-    headers.append(("cookie", "headrace_session=good"))
+    headers.append(("cookie", "headrace_session_4747=good"))
     assert (await request(app, "GET", "/mine", headers=headers)).status == 200
     assert (await request(app, "POST", "/mine", headers=headers)).status == 403
 
 
 async def test_a_session_route_needs_a_session_and_changes_an_origin(app: ASGIApp):
-    cookie = ("cookie", "headrace_session=good")
+    cookie = ("cookie", "headrace_session_4747=good")
     assert (await request(app, "GET", "/mine")).status == 401
-    bad = [("cookie", "headrace_session=bad")]
+    bad = [("cookie", "headrace_session_4747=bad")]
     assert (await request(app, "GET", "/mine", headers=bad)).status == 401
     mine = await request(app, "GET", "/mine", headers=[cookie])
     assert mine.json() == {"organisation_id": "organisation", "account_id": "owner"}

@@ -58,6 +58,7 @@ class Page:
     def __init__(self, url: str, cookie: str) -> None:
         self.url = url
         self.cookie = cookie
+        self.cookie_name = f"headrace_session_{url.rpartition(':')[2]}"
         self._http: HttpClient = (
             ClientBuilder().no_proxy().follow_redirects(enable=False).gzip(enable=False).build()
         )
@@ -69,7 +70,7 @@ class Page:
         self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None
     ) -> Reply:
         """One request as the page sends it."""
-        given = {"cookie": f"headrace_session={self.cookie}"} if self.cookie else {}
+        given = {"cookie": f"{self.cookie_name}={self.cookie}"} if self.cookie else {}
         if method != "GET":
             given["origin"] = self.url
         builder = self._http.request(method, Url(f"{self.url}{path}")).headers(
@@ -116,7 +117,7 @@ class Page:
         """Events after number `after` until the connection closes; close it to disconnect."""
         path = f"/chat/conversations/{conversation}/messages/{message}/stream?after={after}"
         builder = self._http.get(Url(f"{self.url}{path}")).streamed_read_buffer_limit(0)
-        builder = builder.header("cookie", f"headrace_session={self.cookie}")
+        builder = builder.header("cookie", f"{self.cookie_name}={self.cookie}")
         rest = b""
         async with builder.build_streamed() as response:
             assert response.status == 200, response.status

@@ -11,7 +11,7 @@ from headrace.chat.views import show_model
 from headrace.core.errors import HeadraceError, Unauthenticated
 from headrace.core.models import Model
 from headrace.core.version import __version__
-from headrace.edge.routes import SESSION_COOKIE, Rule, RuledRoute, json_response, route
+from headrace.edge.routes import Rule, RuledRoute, json_response, route, session_cookie
 from headrace.identity.sessions import SESSION_LIFE, Sessions
 from headrace.store import accounts
 from headrace.store.database import Database
@@ -48,13 +48,13 @@ class SessionEndpoints:
         try:
             secret = await self._sessions.redeem(request.query_params.get("token", ""))
         except Unauthenticated:
-            cookie = request.cookies.get(SESSION_COOKIE)
+            cookie = request.cookies.get(session_cookie(request))
             if cookie is None or await self._sessions.find(cookie) is None:
                 return link_used_page()
             return _to_chat()
         response = _to_chat()
         response.set_cookie(
-            SESSION_COOKIE,
+            session_cookie(request),
             secret,
             max_age=int(SESSION_LIFE.total_seconds()),
             path="/",
@@ -66,9 +66,10 @@ class SessionEndpoints:
 
     async def sign_out(self, request: Request) -> Response:
         """End the session."""
-        await self._sessions.end(request.cookies[SESSION_COOKIE])
+        name = session_cookie(request)
+        await self._sessions.end(request.cookies[name])
         response = Response(status_code=204, headers={"cache-control": "no-store"})
-        response.delete_cookie(SESSION_COOKIE, path="/", httponly=True, samesite="lax")
+        response.delete_cookie(name, path="/", httponly=True, samesite="lax")
         return response
 
     async def show(self, request: Request) -> Response:

@@ -26,7 +26,6 @@ from headrace.core.scope import Scope
 from headrace.edge.bodies import ClientGone
 from headrace.edge.guard import Guard, is_same_origin
 
-SESSION_COOKIE = "headrace_session"
 _log = logging.getLogger(__name__)
 
 STATUS = {
@@ -108,7 +107,7 @@ class _Ruled:
     async def _admit(self, request: Request) -> None:
         doorman: Doorman = request.app.state.doorman
         if self._rule is Rule.SESSION:
-            cookie = request.cookies.get(SESSION_COOKIE)
+            cookie = request.cookies.get(session_cookie(request))
             scope = await doorman.session(cookie) if cookie else None
             if scope is None:
                 raise Unauthenticated(
@@ -122,6 +121,16 @@ class _Ruled:
             if scope is None:
                 raise Unauthenticated("this route is for commands of the user who runs Headrace")
             request.state.scope = scope
+
+
+def session_cookie(request: Request) -> str:
+    """The name of the session's cookie.
+
+    Browsers keep cookies by host without its port, so the port is in the name: two Headraces
+    on one host would sign each other out otherwise.
+    """
+    port = request.url.port
+    return "headrace_session" if port is None else f"headrace_session_{port}"
 
 
 def bearer(authorization: str) -> str:
