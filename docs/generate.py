@@ -95,6 +95,7 @@ _ONE = "/chat/conversations/{conversation}"
 _MESSAGE = f"{_ONE}/messages/{{message}}"
 ROUTES: Mapping[tuple[str, str], str] = {
     ("POST", "/v1/chat/completions"): "OpenAI's Chat Completions, streamed or whole.",
+    ("POST", "/v1/embeddings"): "OpenAI's Embeddings: a vector for each text.",
     ("POST", "/v1/messages"): "Anthropic's Messages, streamed or whole.",
     ("POST", "/v1/messages/count_tokens"): "Tokens of a prompt, as the engine counts them.",
     ("GET", "/v1/models"): "The models served, in the dialect of whoever asks.",

@@ -13,7 +13,9 @@ from headrace.core.events import Event, Finished, fold
 from headrace.core.messages import Message, user
 from headrace.core.models import Abilities
 from headrace.core.requests import Request, Sampling
-from headrace.serving.engines.llama import LlamaEngine, LlamaModel, LlamaOptions
+from headrace.serving.engines.llama import LlamaEngine
+from headrace.serving.engines.llama_embedder import LlamaEmbedder
+from headrace.serving.engines.llama_model import LlamaModel, LlamaOptions
 from headrace.serving.engines.llama_process import LlamaProcess
 
 BATCH_TOKENS = 32
@@ -22,21 +24,33 @@ GREEDY = Sampling(temperature=0.0)
 
 def make_engine(installed: Installed, data: Path, **options: Any) -> LlamaEngine:
     """An engine that is not started. Its batch is given, so that nothing is measured."""
-    card = installed.card
-    model = LlamaModel(
-        path=installed.path,
-        model=card.model(),
-        digest=card.digest,
-        special_tokens=card.special_tokens,
-        kv_bytes_per_token=card.kv_bytes_per_token,
-    )
     chosen = {
         "threads": 1,
         "slots": 2,
         "context_tokens": 2048,
         "batch_tokens": BATCH_TOKENS,
     } | options
-    return LlamaEngine(model, LlamaOptions(**chosen), data, SystemClock())
+    return LlamaEngine(_model(installed), LlamaOptions(**chosen), data, SystemClock())
+
+
+def make_embedder(installed: Installed, data: Path, context_tokens: int = 512) -> LlamaEmbedder:
+    """The model's file as if it had been made for embeddings; the engine is not started."""
+    pooled = data / "pooled.gguf"
+    pooled.write_bytes(with_mean_pooling(installed.path.read_bytes()))
+    embedder = Installed(as_embedder(installed.card), pooled)
+    options = LlamaOptions(threads=1, context_tokens=context_tokens)
+    return LlamaEmbedder(_model(embedder), options, data)
+
+
+def _model(installed: Installed) -> LlamaModel:
+    card = installed.card
+    return LlamaModel(
+        path=installed.path,
+        model=card.model(),
+        digest=card.digest,
+        special_tokens=card.special_tokens,
+        kv_bytes_per_token=card.kv_bytes_per_token,
+    )
 
 
 def ask(*messages: Message | str, **fields: Any) -> Request:

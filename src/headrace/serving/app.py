@@ -13,7 +13,7 @@ from headrace.core.ids import new_id
 from headrace.edge.routes import Rule, RuledRoute, bearer, error_response, json_response, route
 from headrace.identity.keys import Caller
 from headrace.serving.dialects import AnthropicMessages, Headers, OpenAIChat, dialect_of
-from headrace.serving.endpoint import CountTokens, Generate
+from headrace.serving.endpoint import CountTokens, Embed, Generate
 from headrace.serving.gateway import Gateway
 from headrace.serving.metrics import Metrics
 from headrace.serving.models import Models
@@ -66,11 +66,12 @@ def api_routes(
             authenticate(dict(request.headers))
         return Response(metrics.page(), media_type=_PROMETHEUS_TEXT)
 
-    def post(path: str, endpoint: Generate | CountTokens) -> RuledRoute:
+    def post(path: str, endpoint: Generate | CountTokens | Embed) -> RuledRoute:
         return route(path, endpoint, methods=["POST"], rule=Rule.KEY)
 
     return [
         post("/v1/chat/completions", Generate(openai, *shared)),
+        post("/v1/embeddings", Embed(openai, *shared)),
         post("/v1/messages", Generate(anthropic, *shared)),
         post("/v1/messages/count_tokens", CountTokens(anthropic, *shared)),
         route("/v1/models", models, methods=["GET"], rule=Rule.KEY),

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -19,15 +20,17 @@ from headrace.core.ids import new_id
 from headrace.edge.bodies import ClientGone, read_body
 from headrace.identity.keys import Caller
 from headrace.serving.dialects import Asked, Dialect, Encoder, Headers
-from headrace.serving.gateway import Call, Gateway
-from headrace.wire import anthropic
+from headrace.serving.gateway import Gateway, Generation
+from headrace.wire import anthropic, openai_embeddings
 
 GENERATION_HEADER = b"headrace-generation-id"
 _NS_PER_S = 1_000_000_000
 _STUCK_BEATS_MAX = 12
+_EMBEDDINGS = "openai_embeddings"
 _log = logging.getLogger(__name__)
 
 Authenticate = Callable[[Headers], Caller]
+Wanted = TypeVar("Wanted")
 
 
 class Exchange(msgspec.Struct):
@@ -39,8 +42,11 @@ class Exchange(msgspec.Struct):
     begun: bool = False
 
 
-class Endpoint:
-    """What the endpoints of every dialect share: who asks, errors, hanging up."""
+class Endpoint(Generic[Wanted]):
+    """What the endpoints of every dialect share: who asks, errors, hanging up.
+
+    `Wanted` is what it reads out of a body.
+    """
 
     def __init__(
         self,
@@ -75,13 +81,19 @@ class Endpoint:
             _log.exception("unexpected error in %s", scope["path"])
             await self.fail(exchange, HeadraceError("Headrace made a mistake; its log says more"))
 
-    def decode(self, body: bytes, headers: Headers) -> Asked:
+    def decode(self, body: bytes, headers: Headers) -> Wanted:
         """Read the request."""
-        return self.dialect.decode(body, headers, depth_max=self.settings.json_depth_max)
+        raise NotImplementedError
 
-    async def answer(self, exchange: Exchange, caller: Caller, asked: Asked) -> None:
+    async def answer(self, exchange: Exchange, caller: Caller, asked: Wanted) -> None:
         """Do the work of this endpoint."""
         raise NotImplementedError
+
+    async def whole(self, exchange: Exchange, body: bytes) -> None:
+        """Send an answer that is complete."""
+        length = (b"content-length", str(len(body)).encode())
+        await self.begin(exchange, 200, b"application/json", [length])
+        await exchange.send({"type": "http.response.body", "body": body})
 
     async def fail(self, exchange: Exchange, error: HeadraceError) -> None:
         """Send an error as the dialect spells it."""
@@ -118,8 +130,12 @@ class Endpoint:
         await exchange.send(start)
 
 
-class Generate(Endpoint):
+class Generate(Endpoint[Asked]):
     """The endpoint that makes a model answer."""
+
+    def decode(self, body: bytes, headers: Headers) -> Asked:
+        """Read the request."""
+        return self.dialect.decode(body, headers, depth_max=self.settings.json_depth_max)
 
     async def answer(self, exchange: Exchange, caller: Caller, asked: Asked) -> None:
         """Run the call and send its events, streamed or whole."""
@@ -130,7 +146,7 @@ class Generate(Endpoint):
             else:
                 await self._whole(exchange, call, asked)
 
-    async def _whole(self, exchange: Exchange, call: Call, asked: Asked) -> None:
+    async def _whole(self, exchange: Exchange, call: Generation, asked: Asked) -> None:
         events = [event async for event in call.events]
         last = events[-1]
         if isinstance(last, Failed):
@@ -138,11 +154,9 @@ class Generate(Endpoint):
         body = self.dialect.reply(
             asked, events, generation_id=call.id, created_s=self.clock.now_ns() // _NS_PER_S
         )
-        length = (b"content-length", str(len(body)).encode())
-        await self.begin(exchange, 200, b"application/json", [length])
-        await exchange.send({"type": "http.response.body", "body": body})
+        await self.whole(exchange, body)
 
-    async def _stream(self, exchange: Exchange, call: Call, asked: Asked) -> None:
+    async def _stream(self, exchange: Exchange, call: Generation, asked: Asked) -> None:
         encoder = self.dialect.encoder(
             asked,
             generation_id=call.id,
@@ -166,7 +180,7 @@ class Generate(Endpoint):
         await exchange.send({"type": "http.response.body", "body": b""})
 
     async def _relay(
-        self, exchange: Exchange, call: Call, encoder: Encoder, first: asyncio.Future[Event]
+        self, exchange: Exchange, call: Generation, encoder: Encoder, first: asyncio.Future[Event]
     ) -> None:
         pulse = _Pulse(exchange.send, encoder, self.settings.heartbeat_s)
         try:
@@ -182,7 +196,7 @@ class Generate(Endpoint):
             pulse.stop()
 
 
-class CountTokens(Endpoint):
+class CountTokens(Endpoint[Asked]):
     """The endpoint that counts a prompt's tokens without answering it."""
 
     def decode(self, body: bytes, headers: Headers) -> Asked:
@@ -197,9 +211,33 @@ class CountTokens(Endpoint):
         """Ask the engine."""
         del caller
         count = await self.gateway.count_tokens(asked.request)
-        await self.begin(exchange, 200, b"application/json", [])
-        body = anthropic.encode_count(count)
-        await exchange.send({"type": "http.response.body", "body": body})
+        await self.whole(exchange, anthropic.encode_count(count))
+
+
+class Embed(Endpoint[openai_embeddings.Decoded]):
+    """The endpoint that makes vectors of texts; its errors are those of `dialect`."""
+
+    def decode(self, body: bytes, headers: Headers) -> openai_embeddings.Decoded:
+        """Read the request."""
+        del headers  # the dialect has no versions
+        return openai_embeddings.decode_request(body, depth_max=self.settings.json_depth_max)
+
+    async def answer(
+        self, exchange: Exchange, caller: Caller, asked: openai_embeddings.Decoded
+    ) -> None:
+        """Run the call and send its vectors."""
+        with self.gateway.admit(
+            caller, asked.model, ability="embeddings", dialect=_EMBEDDINGS
+        ) as call:
+            exchange.generation_id = call.id
+            vectors = await self.gateway.embed(call, asked.texts, asked.dimensions)
+            body = openai_embeddings.encode_reply(
+                vectors,
+                model=asked.model,
+                encoding=asked.encoding,
+                input_tokens=call.usage.input,
+            )
+            await self.whole(exchange, body)
 
 
 class _Pulse:

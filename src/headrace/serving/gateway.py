@@ -1,20 +1,23 @@
 """The gateway: the one road of every model call, whatever its dialect.
 
 1. who      the caller, known by its key                         (serving/app.py)
-2. may      the model exists and this caller may use it
+2. may      the model exists, can do what is asked, and this caller may use it
 3. afford   a place among the running calls is free
 4. where    the engine that serves the model, loaded if need be  (serving/pool.py)
-5. stream   the engine's events, counted as they pass
-6. settle   the journal holds what was used before the last event leaves
+5. stream   the engine's events or vectors, counted as they pass
+6. settle   the journal holds what was used before the last of them leaves
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from typing import Literal
+
+import msgspec
 
 from headrace.core.clock import Clock
-from headrace.core.errors import EngineUnavailable, HeadraceError, Overloaded
+from headrace.core.errors import EngineUnavailable, HeadraceError, Overloaded, Unsupported
 from headrace.core.events import Delta, Event, Failed, Finished, Started
 from headrace.core.ids import new_id
 from headrace.core.models import Model, Usage
@@ -28,6 +31,9 @@ from headrace.serving.pool import Pool
 
 _NS_PER_MS = 1_000_000
 _RETRY_AFTER_S = 2.0
+# Texts that go to the engine together; between two such groups a call's use is noted.
+_EMBEDDED_TOGETHER = 32
+_CANNOT = {"chat": "makes embeddings only and cannot answer", "embeddings": "makes no embeddings"}
 _log = logging.getLogger(__name__)
 
 
@@ -70,29 +76,75 @@ class Gateway:
     @asynccontextmanager
     async def generate(
         self, caller: Caller, request: Request, *, dialect: str
-    ) -> AsyncGenerator["Call"]:
-        """Admit one model call for the length of the context, whose end cancels it.
+    ) -> AsyncGenerator["Generation"]:
+        """Admit one answer for the length of the context, whose end cancels it.
 
         Nothing runs before its events are read.
 
         Raises:
+            HeadraceError: As `admit`.
+        """
+        with self.admit(caller, request.model, ability="chat", dialect=dialect) as call:
+            async with aclosing(self._run(call, request)) as events:
+                yield Generation(call.id, events)
+
+    @contextmanager
+    def admit(
+        self, caller: Caller, model_id: str, *, ability: Literal["chat", "embeddings"], dialect: str
+    ) -> Generator["Call"]:
+        """A place among the running calls for the length of the context.
+
+        Raises:
             ModelNotFound: The model is not served here.
+            Unsupported: It lacks the ability.
             Overloaded: Too many calls run already.
             EngineUnavailable: Headrace is stopping.
         """
-        call = Call(caller, request, self._pool.find(request.model), dialect, self._clock)
-        call.events = self._run(call)
+        call = Call(caller, self._able(model_id, ability), dialect, self._clock)
         self._enter()
         try:
             yield call
         finally:
-            try:
-                await call.events.aclose()
-            finally:
-                self._leave()
+            self._leave()
+
+    async def embed(
+        self, call: "Call", texts: Sequence[str], dimensions: int | None = None
+    ) -> list[tuple[float, ...]]:
+        """One vector for each text, in their order; a cancel stops the engine.
+
+        Args:
+            call: It was admitted to embed; `usage` then tells the tokens.
+            texts: What to embed.
+            dimensions: How long the vectors must be; None: as long as the model makes them.
+
+        Raises:
+            Unsupported: The model's vectors are of another length.
+            HeadraceError: The engine refuses or fails.
+        """
+        vectors: list[tuple[float, ...]] = []
+        async with self._metered(call) as engine:
+            for start in range(0, len(texts), _EMBEDDED_TOGETHER):
+                made, tokens = await engine.embed(tuple(texts[start : start + _EMBEDDED_TOGETHER]))
+                call.embedded(tokens)
+                if dimensions not in {None, len(made[0])}:
+                    raise Unsupported(
+                        f"dimensions: The vectors of {call.engine.model.id} have {len(made[0])}"
+                        " dimensions, and it was not made to have them cut.",
+                        param="dimensions",
+                    )
+                vectors += made
+            call.see(Finished("end", call.usage))
+            await self._settle(call, durable=True)
+        return vectors
 
     async def count_tokens(self, request: Request) -> int:
-        """Prompt tokens of a request, exactly as the engine will count them."""
+        """Prompt tokens of a request, exactly as the engine will count them.
+
+        Raises:
+            ModelNotFound: The model is not served here.
+            Unsupported: It makes embeddings only.
+        """
+        self._able(request.model, "chat")
         async with self._pool.engine(request.model) as engine:
             return await engine.count_tokens(request)
 
@@ -104,6 +156,14 @@ class Gateway:
                 await self._idle.wait()
         except TimeoutError:
             _log.warning("%d model calls are cut off by the stop", self._running)
+
+    def _able(self, model_id: str, ability: Literal["chat", "embeddings"]) -> Engine:
+        """The engine of a model, not loaded only to hear that it cannot do what is asked."""
+        engine = self._pool.find(model_id)
+        able = engine.model.abilities
+        if not (able.chat if ability == "chat" else able.embeddings):
+            raise Unsupported(f"the model {model_id} {_CANNOT[ability]}", param="model")
+        return engine
 
     def _enter(self) -> None:
         if self._draining:
@@ -123,20 +183,22 @@ class Gateway:
         if self._running == 0:
             self._idle.set()
 
-    async def _run(self, call: "Call") -> AsyncGenerator[Event]:
+    async def _run(self, call: "Call", request: Request) -> AsyncGenerator[Event]:
+        # Not `async for` alone: the engine must hear of a cancel now, not at collection.
+        async with self._metered(call) as engine, aclosing(engine.stream(request)) as events:
+            async for event in events:
+                call.see(event)
+                if isinstance(event, Finished | Failed):
+                    await self._settle(call, durable=True)
+                yield event
+
+    @asynccontextmanager
+    async def _metered(self, call: "Call") -> AsyncGenerator[Engine]:
+        """The engine of a call, loaded; whatever happens, the journal holds both its ends."""
         self._meter.open(call.opened())
         try:
-            async with self._pool.engine(call.request.model) as engine:
-                # Not `async for` alone: the engine must hear of a cancel now, not at collection.
-                events = engine.stream(call.request)
-                try:
-                    async for event in events:
-                        call.see(event)
-                        if isinstance(event, Finished | Failed):
-                            await self._settle(call, durable=True)
-                        yield event
-                finally:
-                    await events.aclose()
+            async with self._pool.engine(call.engine.model.id) as engine:
+                yield engine
         except HeadraceError as error:
             call.refused(error)
             raise
@@ -167,20 +229,18 @@ class Gateway:
             )
 
 
-class Call:
-    """One model call on the road, and what has been seen of it so far.
+class Generation(msgspec.Struct, frozen=True):
+    """One answer: its last event is Finished or Failed; what it raises is of the core's tree."""
 
-    `events` is the answer; its last event is Finished or Failed, and an error it raises is one
-    of the core's tree.
-    """
-
+    id: str
     events: AsyncGenerator[Event]
 
-    def __init__(
-        self, caller: Caller, request: Request, engine: Engine, dialect: str, clock: Clock
-    ) -> None:
+
+class Call:
+    """One model call on the road, and what has been seen of it so far."""
+
+    def __init__(self, caller: Caller, engine: Engine, dialect: str, clock: Clock) -> None:
         self.id = new_id(clock)
-        self.request = request
         self.engine = engine
         self.dialect = dialect
         self.settled = False
@@ -209,6 +269,10 @@ class Call:
         else:
             self.usage = event.usage or self.usage
             self._stop, self._error_kind = "failed", event.kind
+
+    def embedded(self, tokens: int) -> None:
+        """So many more tokens have become vectors."""
+        self.usage = Usage(self.usage.input + tokens)
 
     def refused(self, error: HeadraceError) -> None:
         """The engine would not take the call."""

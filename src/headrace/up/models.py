@@ -21,7 +21,10 @@ from headrace.catalog.tables import rate, show_progress, size, table
 from headrace.config.settings import Settings
 from headrace.core.clock import Clock
 from headrace.core.errors import CatalogError, ConfigError
-from headrace.serving.engines.llama import LlamaEngine, LlamaModel, LlamaOptions
+from headrace.serving.engines.llama import LlamaEngine
+from headrace.serving.engines.llama_embedder import SLOTS as EMBEDDER_SLOTS
+from headrace.serving.engines.llama_embedder import LlamaEmbedder
+from headrace.serving.engines.llama_model import LlamaModel, LlamaOptions
 from headrace.serving.engines.scripted import ScriptedEngine
 from headrace.serving.pool import Place
 
@@ -83,11 +86,7 @@ def get_ready(settings: Settings, clock: Clock, *, ask: bool) -> Served:
         )
     if wanted is None:
         _remember(settings.data, default.card.model_id)
-    others = [
-        each
-        for each in library.list()
-        if each.card.model_id != default.card.model_id and each.card.abilities.chat
-    ]
+    others = [each for each in library.list() if each.card.model_id != default.card.model_id]
     card = adapt(default.card, adapters) if adapters else default.card
     first = _Release(default, card, settings.engine_lora)
     served = (first, *(_Release(each, each.card) for each in others))
@@ -183,11 +182,13 @@ def _place(
         context_tokens=settings.engine_context_tokens,
         batch_tokens=settings.engine_batch_tokens,
     )
-    engine = LlamaEngine(model, options, settings.data, clock)
-    context_tokens = engine.model.context_tokens
+    if card.abilities.chat:
+        engine, slots = LlamaEngine(model, options, settings.data, clock), options.slots
+    else:
+        engine, slots = LlamaEmbedder(model, options, settings.data), EMBEDDER_SLOTS
     return Place(
         engine,
-        memory_needed(card, context_tokens=context_tokens, slots=options.slots),
+        memory_needed(card, context_tokens=engine.model.context_tokens, slots=slots),
         lambda: _verify(release, library),
     )
 

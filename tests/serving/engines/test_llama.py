@@ -26,13 +26,11 @@ from support.engines import (
     BATCH_TOKENS,
     Slot,
     answer,
-    as_embedder,
     ask,
     busy,
     make_engine,
     process_of,
     slots_of,
-    with_mean_pooling,
     with_shy_template,
 )
 
@@ -359,27 +357,6 @@ async def test_two_engines_run_beside_each_other(
 async def test_a_chat_model_makes_no_embeddings(shared: LlamaEngine):
     with pytest.raises(Unsupported):
         await shared.embed(("one",))
-
-
-async def test_embeddings_come_from_a_child_of_their_own(installed: Installed, tmp_path: Path):
-    pooled = tmp_path / "pooled.gguf"
-    pooled.write_bytes(with_mean_pooling(installed.path.read_bytes()))
-    embedder = Installed(as_embedder(installed.card), pooled)
-    engine = make_engine(embedder, tmp_path, slots=1, context_tokens=512)
-    try:
-        vectors, tokens = await engine.embed(("a ship", "a boat", "the tax return of 1998"))
-        assert [len(vector) for vector in vectors] == [576, 576, 576]
-        assert tokens > 6
-        assert cosine(vectors[0], vectors[1]) > cosine(vectors[0], vectors[2])
-    finally:
-        await engine.stop()
-
-
-def cosine(one: tuple[float, ...], other: tuple[float, ...]) -> float:
-    def dot(a: tuple[float, ...], b: tuple[float, ...]) -> float:
-        return sum(x * y for x, y in zip(a, b, strict=True))
-
-    return dot(one, other) / (dot(one, one) * dot(other, other)) ** 0.5
 
 
 async def test_generation_stops_after_one_call_where_only_one_may_be(shared: LlamaEngine):

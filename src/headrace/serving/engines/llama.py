@@ -15,7 +15,6 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from headrace.core.errors import (
 from headrace.core.events import Event
 from headrace.core.ids import new_id
 from headrace.core.models import Model
-from headrace.core.requests import JsonSchema, Request, Sampling
+from headrace.core.requests import JsonSchema, Request
 from headrace.serving.engine import EngineInfo
 from headrace.serving.engines.llama_answer import (
     Answer,
@@ -46,16 +45,19 @@ from headrace.serving.engines.llama_calibration import (
     Calibration,
     batch_tokens,
 )
-from headrace.serving.engines.llama_child import ChildConfig
 from headrace.serving.engines.llama_http import Chunk, EngineRefused, Timings
+from headrace.serving.engines.llama_model import (
+    LlamaModel,
+    LlamaOptions,
+    child_config,
+    library_version,
+    promised,
+)
 from headrace.serving.engines.llama_process import LlamaProcess, launch
 from headrace.serving.engines.llama_prompt import TemplateAbilities, template_body
 from headrace.serving.engines.llama_shield import Shield, SpecialTokens
 
-_CONTEXT_TOKENS_DEFAULT = 8192
-_CONTEXT_STEP = 256
 _PROMPT_CACHE_MIB = 256
-_ADDRESS_SPACE_SPARE_BYTES = 8 << 30
 _RESTART_WAIT_S = 15
 _EXIT_WAIT_S = 0.5
 _HEALTH_EVERY_S = 15
@@ -67,33 +69,6 @@ _SCHEMAS_REMEMBERED = 256
 _NS_PER_S = 1_000_000_000
 
 _log = logging.getLogger(__name__)
-
-
-class LlamaModel(msgspec.Struct, frozen=True, kw_only=True):
-    """A model file and what the catalogue knows of it.
-
-    `digest` is the release's: of the file, or with adapters one of all files together
-    (`catalog.adapters`). `special_tokens` are the texts that its tokenizer reads as one token,
-    `sampling` is what a request gets that does not say how to sample. `lora_paths` are adapters
-    that belong to the release and are always applied.
-    """
-
-    path: Path
-    model: Model
-    digest: str
-    special_tokens: tuple[str, ...]
-    kv_bytes_per_token: int
-    sampling: Sampling = Sampling()
-    lora_paths: tuple[Path, ...] = ()
-
-
-class LlamaOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How to run it; `context_tokens` are those of one slot. None leaves it to the engine."""
-
-    threads: int
-    slots: int = 4
-    context_tokens: int | None = None
-    batch_tokens: int | None = None
 
 
 class LlamaEngine:
@@ -110,11 +85,9 @@ class LlamaEngine:
         self._llama = model
         self._options = options
         self._clock = clock
-        wanted = min(options.context_tokens or _CONTEXT_TOKENS_DEFAULT, model.model.context_tokens)
-        # llama.cpp rounds up to this step; what is promised must be what is there.
-        self._context_tokens = max(wanted // _CONTEXT_STEP, 1) * _CONTEXT_STEP
-        self._model = msgspec.structs.replace(model.model, context_tokens=self._context_tokens)
-        self._version = version("xllamacpp")
+        self._model = promised(model.model, options.context_tokens)
+        self._context_tokens = self._model.context_tokens
+        self._version = library_version()
         self._calibration = Calibration(data, model.digest, options.threads, self._version)
         self._batch_tokens = options.batch_tokens or BATCH_TOKENS_FIRST
         self._log_path = data / "logs" / f"engine-{model.model.id.replace('/', '_')}.log"
@@ -127,8 +100,6 @@ class LlamaEngine:
         self._running = 0
         self._schemas: dict[bytes, str | None] = {}
         self._schema_lock = asyncio.Lock()
-        self._embedder: LlamaProcess | None = None
-        self._embedder_lock = asyncio.Lock()
 
     @property
     def model(self) -> Model:
@@ -185,10 +156,9 @@ class LlamaEngine:
             supervisor.cancel()
             await asyncio.wait([supervisor])
         self._up.clear()
-        for process in (self._process, self._embedder):
-            if process is not None:
-                await process.kill()
-        self._process = self._embedder = None
+        process, self._process = self._process, None
+        if process is not None:
+            await process.kill()
         self._calibration.write()
 
     async def stream(self, request: Request) -> AsyncGenerator[Event]:
@@ -245,44 +215,24 @@ class LlamaEngine:
         return len(prompt)
 
     async def embed(self, texts: tuple[str, ...]) -> tuple[tuple[tuple[float, ...], ...], int]:
-        """One vector for each text, and the input tokens used.
+        """Embed nothing; models for that are served by `LlamaEmbedder`.
 
         Raises:
-            Unsupported: The model makes no embeddings.
+            Unsupported: Always.
         """
-        if not self._model.abilities.embeddings:
-            raise Unsupported(f"the model {self._model.id} makes no embeddings", param="model")
-        async with self._embedder_lock:  # started when first asked for: most never are
-            if self._embedder is None or not self._embedder.alive():
-                self._embedder = await launch(
-                    self._config(embedding=True), self._log_path.with_suffix(".embed.log")
-                )
-            process = self._embedder
-        made = await process.http.post("/v1/embeddings", {"input": texts}, _Embeddings)
-        ordered = sorted(made.data, key=lambda each: each.index)
-        return tuple(each.embedding for each in ordered), made.usage.prompt_tokens
+        del texts
+        raise Unsupported(f"the model {self._model.id} makes no embeddings", param="model")
 
     async def _launch(self) -> LlamaProcess:
-        return await launch(self._config(embedding=False), self._log_path)
-
-    def _config(self, *, embedding: bool) -> ChildConfig:
-        """A text to embed is read in one batch, and batches of a hang-up matter there little."""
-        slots = 1 if embedding else self._options.slots
-        context_bytes = slots * self._context_tokens * self._llama.kv_bytes_per_token
-        files = (self._llama.path, *self._llama.lora_paths)
-        file_bytes = sum(path.stat().st_size for path in files if path.exists())
-        return ChildConfig(
-            model_path=str(self._llama.path.absolute()),
-            api_key="",
+        config = child_config(
+            self._llama,
             threads=self._options.threads,
-            slots=slots,
+            slots=self._options.slots,
             context_tokens=self._context_tokens,
-            batch_tokens=self._context_tokens if embedding else self._batch_tokens,
-            address_space_bytes=3 * file_bytes + 2 * context_bytes + _ADDRESS_SPACE_SPARE_BYTES,
-            prompt_cache_mib=0 if embedding else _PROMPT_CACHE_MIB,
-            lora_paths=tuple(str(path.absolute()) for path in self._llama.lora_paths),
-            embedding=embedding,
+            batch_tokens=self._batch_tokens,
+            prompt_cache_mib=_PROMPT_CACHE_MIB,
         )
+        return await launch(config, self._log_path)
 
     async def _calibrate(self, process: LlamaProcess) -> LlamaProcess:
         """Measure the speed; where another batch fits it, start again with that one."""
@@ -419,20 +369,6 @@ class _Rendered(msgspec.Struct, frozen=True):
 
 class _Tokens(msgspec.Struct, frozen=True):
     tokens: list[int]
-
-
-class _Embedding(msgspec.Struct, frozen=True):
-    index: int
-    embedding: tuple[float, ...]
-
-
-class _EmbeddingUsage(msgspec.Struct, frozen=True):
-    prompt_tokens: int = 0
-
-
-class _Embeddings(msgspec.Struct, frozen=True):
-    data: tuple[_Embedding, ...]
-    usage: _EmbeddingUsage = _EmbeddingUsage()
 
 
 async def _tokenize(process: LlamaProcess, text: str, *, first: bool) -> list[int]:
