@@ -20,7 +20,7 @@ from headrace.edge.routes import STATUS
 from headrace.serving.dialects import AnthropicMessages
 from headrace.serving.metrics import Metrics
 from headrace.wire.anthropic_answer import ERROR_TYPES
-from headrace.wire.openai_chat_answer import ERRORS
+from headrace.wire.openai_errors import ERRORS
 from support.running import Running, clean_environment, running
 
 ROOT = Path(__file__).parents[1]

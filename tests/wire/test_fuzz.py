@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from openai.types.responses import Response
 
 from headrace.core.errors import HeadraceError
-from headrace.core.events import Failed
-from headrace.wire import anthropic, openai_chat
+from headrace.core.events import Failed, Finished
+from headrace.core.models import Usage
+from headrace.wire import anthropic, openai_chat, openai_responses
 
 PNG = "iVBORw0KGgo="
 OPENAI: dict[str, Any] = {
@@ -45,6 +47,43 @@ OPENAI: dict[str, Any] = {
     "n": 1,
     "seed": 1,
     "temperature": 1,
+}
+RESPONSES: dict[str, Any] = {
+    "model": "m",
+    "instructions": "be brief",
+    "input": [
+        {"role": "developer", "content": "now"},
+        {
+            "type": "message",
+            "role": "user",
+            "content": [
+                {"type": "input_text", "text": "look"},
+                {"type": "input_image", "image_url": f"data:image/png;base64,{PNG}"},
+                {"type": "input_file", "file_data": f"data:application/pdf;base64,{PNG}"},
+            ],
+        },
+        {"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}]},
+        {"role": "assistant", "content": [{"type": "output_text", "text": "so"}]},
+        {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c", "output": "4"},
+    ],
+    "tools": [
+        {"type": "function", "name": "f", "parameters": {"a": [1]}},
+        {"type": "namespace", "name": "n", "tools": [{"type": "function", "name": "g"}], "a": 1},
+        {"type": "web_search"},
+    ],
+    "tool_choice": {
+        "type": "allowed_tools",
+        "mode": "auto",
+        "tools": [{"type": "function", "name": "f"}],
+    },
+    "text": {"format": {"type": "json_schema", "name": "n", "schema": {}}, "verbosity": "low"},
+    "reasoning": {"effort": "low", "summary": "auto"},
+    "include": ["reasoning.encrypted_content"],
+    "metadata": {"a": "b"},
+    "top_logprobs": 1,
+    "temperature": 1,
+    "store": False,
 }
 ANTHROPIC: dict[str, Any] = {
     "model": "m",
@@ -150,8 +189,19 @@ def decode_strictly(body: bytes) -> None:
     anthropic.decode_request(body, version="2026-10-21")
 
 
+def decode_responses_request(body: bytes) -> None:
+    """What is taken can be repeated in the answer, on the one line that an event has."""
+    echo = openai_responses.decode_request(body).echo
+    reply = openai_responses.encode_reply(
+        [Finished("end", Usage())], reply_id="1", created_s=1, model="m", echo=echo
+    )
+    assert b"\n" not in reply
+    Response.model_validate_json(reply)
+
+
 DECODERS: dict[str, tuple[Callable[[bytes], object], dict[str, Any]]] = {
     "openai": (openai_chat.decode_request, OPENAI),
+    "openai responses": (decode_responses_request, RESPONSES),
     "anthropic": (anthropic.decode_request, ANTHROPIC),
     "anthropic, new version": (decode_strictly, ANTHROPIC),
 }
@@ -216,6 +266,6 @@ def test_arbitrary_streams_end_in_one_failure(chunks: list[bytes]):
 def test_the_bodies_that_are_mutated_are_nearly_right(name: str):
     decode, body = DECODERS[name]
     whole = copy.deepcopy(body)
-    if decode is not openai_chat.decode_request:
+    if body is ANTHROPIC:
         whole["messages"][0]["content"][1]["source"]["data"] = PNG
     decode(json.dumps(whole).encode())

@@ -6,7 +6,6 @@ made it custom; `reasoning` is understood too.
 
 from headrace.wire.openai_chat_answer import (
     StreamEncoder,
-    encode_error,
     encode_model,
     encode_models,
     encode_reply,
@@ -19,6 +18,7 @@ from headrace.wire.openai_chat_request import (
     Decoded,
     decode_request,
 )
+from headrace.wire.openai_errors import encode_error
 
 __all__ = [
     "IGNORED_FIELDS",

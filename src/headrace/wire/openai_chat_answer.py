@@ -9,6 +9,7 @@ from headrace.core.events import Delta, Event, Finished, Started, Stop, TokenLog
 from headrace.core.messages import Message, Text, Thinking, ToolCall
 from headrace.core.models import Model, Usage
 from headrace.wire import sse
+from headrace.wire.openai_errors import encode_error
 
 _json = msgspec.json.encode
 
@@ -22,26 +23,6 @@ FINISH_REASONS: dict[Stop, str] = {
     "tool_calls": "tool_calls",
     "refusal": "content_filter",
 }
-
-ERRORS: dict[str, tuple[str, str | None]] = {
-    "invalid_request": ("invalid_request_error", None),
-    "context_too_long": ("invalid_request_error", "context_length_exceeded"),
-    "unsupported": ("invalid_request_error", "unsupported_parameter"),
-    "too_large": ("invalid_request_error", "request_too_large"),
-    "unauthenticated": ("invalid_request_error", "invalid_api_key"),
-    "forbidden": ("invalid_request_error", "permission_denied"),
-    "not_found": ("invalid_request_error", "not_found"),
-    "model_not_found": ("invalid_request_error", "model_not_found"),
-    "conflict": ("invalid_request_error", "conflict"),
-    "rate_limited": ("rate_limit_error", "rate_limit_exceeded"),
-    "overloaded": ("server_error", "overloaded"),
-    "engine_failed": ("server_error", "engine_failed"),
-    "engine_unavailable": ("server_error", "engine_unavailable"),
-    "timed_out": ("server_error", "timeout"),
-}
-"""Type and code of each kind of the error tree; every other kind is an internal error."""
-
-_INTERNAL = ("server_error", "internal_error")
 
 
 class StreamEncoder:
@@ -158,12 +139,6 @@ def encode_reply(events: Sequence[Event], *, reply_id: str, created_s: int, mode
             "usage": _usage(finished.usage),
         }
     )
-
-
-def encode_error(error_kind: str, message: str, *, param: str | None, request_id: str) -> bytes:  # noqa: ARG001 - one signature for all dialects; here the id travels in a header only
-    """The body of an error of this kind."""
-    kind, code = ERRORS.get(error_kind, _INTERNAL)
-    return _json({"error": {"message": message, "type": kind, "param": param, "code": code}})
 
 
 def encode_models(models: Sequence[Model]) -> bytes:
