@@ -96,6 +96,7 @@ _MESSAGE = f"{_ONE}/messages/{{message}}"
 ROUTES: Mapping[tuple[str, str], str] = {
     ("POST", "/v1/chat/completions"): "OpenAI's Chat Completions, streamed or whole.",
     ("POST", "/v1/embeddings"): "OpenAI's Embeddings: a vector for each text.",
+    ("POST", "/v1/responses"): "OpenAI's Responses, streamed or whole; none is stored.",
     ("POST", "/v1/messages"): "Anthropic's Messages, streamed or whole.",
     ("POST", "/v1/messages/count_tokens"): "Tokens of a prompt, as the engine counts them.",
     ("GET", "/v1/models"): "The models served, in the dialect of whoever asks.",

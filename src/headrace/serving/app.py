@@ -12,7 +12,13 @@ from headrace.core.errors import HeadraceError, Unauthenticated
 from headrace.core.ids import new_id
 from headrace.edge.routes import Rule, RuledRoute, bearer, error_response, json_response, route
 from headrace.identity.keys import Caller
-from headrace.serving.dialects import AnthropicMessages, Headers, OpenAIChat, dialect_of
+from headrace.serving.dialects import (
+    AnthropicMessages,
+    Headers,
+    OpenAIChat,
+    OpenAIResponses,
+    dialect_of,
+)
 from headrace.serving.endpoint import CountTokens, Embed, Generate
 from headrace.serving.gateway import Gateway
 from headrace.serving.metrics import Metrics
@@ -29,7 +35,7 @@ def api_routes(
     settings: Settings,
     clock: Clock,
 ) -> list[RuledRoute]:
-    """The API in both dialects, and the pages that operators' tools read.
+    """The API in all dialects, and the pages that operators' tools read.
 
     Args:
         gateway: The one road.
@@ -71,6 +77,7 @@ def api_routes(
 
     return [
         post("/v1/chat/completions", Generate(openai, *shared)),
+        post("/v1/responses", Generate(OpenAIResponses(clock), *shared)),
         post("/v1/embeddings", Embed(openai, *shared)),
         post("/v1/messages", Generate(anthropic, *shared)),
         post("/v1/messages/count_tokens", CountTokens(anthropic, *shared)),

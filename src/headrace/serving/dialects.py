@@ -8,12 +8,15 @@ from typing import Protocol
 
 import msgspec
 
+from headrace.core.clock import Clock
 from headrace.core.events import Event
 from headrace.core.requests import Request
 from headrace.edge.routes import STATUS
-from headrace.wire import anthropic, openai_chat
+from headrace.wire import anthropic, openai_chat, openai_responses
 
 Headers = dict[str, str]
+
+_NS_PER_S = 1_000_000_000
 
 
 class Encoder(Protocol):
@@ -29,11 +32,12 @@ class Encoder(Protocol):
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """A decoded request, and how the client wants its answer."""
+    """A decoded request, how the client wants its answer, and what that repeats of it."""
 
     request: Request
     stream: bool = False
     include_usage: bool = False
+    echo: openai_responses.Echo = openai_responses.Echo()
 
 
 class Dialect(Protocol):
@@ -110,6 +114,64 @@ class OpenAIChat:
     def error(self, kind: str, message: str, param: str | None, request_id: str) -> bytes:
         """An error body."""
         return openai_chat.encode_error(kind, message, param=param, request_id=request_id)
+
+    def status(self, kind: str) -> int:
+        """The HTTP status of an error kind."""
+        return STATUS.get(kind, 500)
+
+
+class OpenAIResponses:
+    """Responses, none of which is stored.
+
+    Args:
+        clock: Tells when a streamed answer is completed.
+    """
+
+    name = "openai_responses"
+    request_id_header = "x-request-id"
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def decode(self, body: bytes, headers: Headers, *, depth_max: int) -> Asked:
+        """Read a request body."""
+        del headers  # the dialect has no versions
+        decoded = openai_responses.decode_request(body, depth_max=depth_max)
+        return Asked(decoded.request, decoded.stream, echo=decoded.echo)
+
+    def encoder(
+        self, asked: Asked, *, generation_id: str, created_s: int, request_id: str
+    ) -> openai_responses.StreamEncoder:
+        """An encoder for one streamed answer."""
+        del request_id  # travels in a header only
+        return openai_responses.StreamEncoder(
+            reply_id=generation_id,
+            created_s=created_s,
+            model=asked.request.model,
+            echo=asked.echo,
+            now_s=lambda: self._clock.now_ns() // _NS_PER_S,
+        )
+
+    def reply(
+        self,
+        asked: Asked,
+        events: Sequence[Event],
+        *,
+        generation_id: str,
+        created_s: int,
+    ) -> bytes:
+        """A whole answer."""
+        return openai_responses.encode_reply(
+            events,
+            reply_id=generation_id,
+            created_s=created_s,
+            model=asked.request.model,
+            echo=asked.echo,
+        )
+
+    def error(self, kind: str, message: str, param: str | None, request_id: str) -> bytes:
+        """An error body."""
+        return openai_responses.encode_error(kind, message, param=param, request_id=request_id)
 
     def status(self, kind: str) -> int:
         """The HTTP status of an error kind."""
