@@ -143,11 +143,15 @@ def test_every_metric_is_in_the_guide():
 
 def test_every_field_passed_over_or_refused_is_in_the_guide():
     page = text_of("guides", "api.md")
-    from headrace.wire import anthropic_request, openai_chat_request  # noqa: PLC0415 - its one use
+    from headrace.wire import (  # noqa: PLC0415 - their one use
+        anthropic_request,
+        openai_chat_request,
+        openai_responses_request,
+    )
 
     names = {
         name
-        for module in (anthropic_request, openai_chat_request)
+        for module in (anthropic_request, openai_chat_request, openai_responses_request)
         for name in (*module.IGNORED_FIELDS, *module.REFUSED_FIELDS)
     }
     assert {name for name in names if f"`{name}`" not in page} == set()
