@@ -21,7 +21,12 @@ async def stand(sqlite_database: Database, tmp_path: Path) -> AsyncGenerator[Sta
         "steps": [{"error": {"kind": "overloaded", "message": "Too much."}}],
     }
     engine = scripted(tmp_path / "script.json", failing)
-    async with served_chat(sqlite_database, tmp_path, engine) as stand:
+    embedder = scripted(
+        tmp_path / "embedder.json",
+        model={"id": "embedder", "abilities": {"chat": False}},
+        embedding_dimensions=8,
+    )
+    async with served_chat(sqlite_database, tmp_path, engine, embedder) as stand:
         yield stand
 
 
@@ -39,7 +44,7 @@ async def test_the_session_tells_what_the_page_needs(stand: Stand) -> None:
     }
     assert session["organisation"]["id"] == stand.api.home.organisation_id
     assert session["default_model"] == "scripted"
-    (model,) = session["models"]
+    (model,) = session["models"]  # not the one that cannot chat
     assert model == {
         "id": "scripted",
         "display_name": "Scripted",

@@ -189,14 +189,13 @@ class _Doorman:
 async def served_chat(
     database: Database,
     folder: Path,
-    engine: Engine,
-    *,
+    *engines: Engine,
     limits: Limits | None = None,
     static: Path | None = None,
     heartbeat_s: float = 10.0,
 ) -> AsyncGenerator[Stand]:
-    """Chat, API and engine for the length of the context."""
-    async with served_api(database, folder, [engine]) as api:
+    """Chat, API and engines for the length of the context."""
+    async with served_api(database, folder, engines) as api:
         stranger = Scope(api.home.organisation_id, new_id(CLOCK))
 
         def add_stranger(connection: Connection) -> None:
