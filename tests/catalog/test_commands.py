@@ -49,11 +49,22 @@ def _json(capsys: pytest.CaptureFixture[str]) -> Any:
     return json.loads(capsys.readouterr().out)
 
 
+def test_a_model_for_embeddings_is_told_how_it_is_served(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    pooled = tmp_path / "pooled.gguf"
+    pooled.write_bytes(build(entries(llama__pooling_type=3)))
+    assert main(["import", str(pooled), "--data", str(tmp_path / "data")]) == 0
+    said = capsys.readouterr().out
+    assert said.endswith("headrace up serves it beside a chat model when next started\n")
+
+
 def test_a_life_of_a_model_in_real_processes(run: Run, tiny_file: Path):
     assert run("list").stdout.startswith("no models are installed")
     imported = run("import", str(tiny_file), "--name", "mine")
     assert imported.returncode == 0, imported.stderr
     assert imported.stdout.startswith("mine is installed: Tiny, 1 MB F32, mit\nsha256:")
+    assert imported.stdout.endswith("\nserve it with: headrace up --model mine\n")
     listed = run("list").stdout.splitlines()
     assert listed[0].split() == [
         "MODEL",

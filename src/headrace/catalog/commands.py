@@ -231,10 +231,12 @@ def _import(settings: Settings, library: Library, options: "Namespace") -> int:
 def _installed(settings: Settings, installed: Installed) -> int:
     _adopt(settings, installed)
     card = installed.card
+    served = f"serve it with: headrace up --model {card.model_id}"
+    if not card.abilities.chat:
+        served = "it makes embeddings; headrace up serves it beside a chat model when next started"
     print(
         f"{card.model_id} is installed: {plain(card.display_name)}, {size(card.bytes)}"
-        f" {plain(card.quantisation)}, {plain(card.licence)}\n{card.digest}\n"
-        f"serve it with: headrace up --model {card.model_id}"
+        f" {plain(card.quantisation)}, {plain(card.licence)}\n{card.digest}\n{served}"
     )
     return 0
 
