@@ -10,7 +10,7 @@ from headrace.core.messages import Text, Thinking, ToolCall
 from headrace.core.models import Usage
 from headrace.wire import sse
 from headrace.wire.openai_errors import code_of
-from headrace.wire.openai_responses_items import Item, Status, Telling, item_of
+from headrace.wire.openai_responses_items import Item, Message, Status, Telling, item_of
 from headrace.wire.openai_responses_request import Echo
 
 _json = msgspec.json.encode
@@ -83,19 +83,24 @@ class StreamEncoder:
         )
 
     def _delta(self, event: Delta) -> bytes:
-        out = b""
+        part, out = event.part, b""
         if self._item is None or self._part != event.index:
             out = self._close("completed")
             self._part = event.index
             self._item = item_of(
-                event.part,
+                part,
                 self._reply_id,
                 len(self._done),
                 names=self._echo.names,
                 summarise=self._echo.summarise,
             )
             out += self._tell(self._item_event("added", "in_progress"), *self._item.open())
-        return out + self._tell(*self._item.grow(event))
+        if event.logprobs or not (isinstance(part, Text) and isinstance(self._item, Message)):
+            return out + self._tell(*self._item.grow(event))
+        if part.text:
+            out += self._item.say(part.text, self._sequence)
+            self._sequence += 1
+        return out
 
     def _close(self, status: Status) -> bytes:
         """End the open item, if there is one."""

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
+import msgspec
+
 from headrace.core.events import Delta, TokenLogprob
 from headrace.core.messages import Text, Thinking, ToolCall
 
@@ -10,6 +12,10 @@ Telling = tuple[str, dict[str, Any]]
 """An event: its type and its fields, without sequence number."""
 Status = Literal["in_progress", "completed", "incomplete"]
 
+_SAY = (
+    b"event: response.output_text.delta\n"
+    b'data: {"type":"response.output_text.delta","sequence_number":'
+)
 _LOGPROB_MIN = -9999.0  # what OpenAI writes for "never"; JSON has no infinity
 
 
@@ -20,6 +26,8 @@ class Message:
         self._id = f"msg_{reply_id}_{index}"
         self._item = {"item_id": self._id, "output_index": index}
         self._at = {**self._item, "content_index": 0}
+        # A text is most of what is told, so its place is written once.
+        self._place = msgspec.json.encode(self._at)[1:-1]
         self._pieces: list[str] = []
         self._logprobs: list[dict[str, Any]] = []
 
@@ -45,6 +53,12 @@ class Message:
         if text or logprobs:
             more = {**self._at, "delta": text, "logprobs": logprobs}
             yield "response.output_text.delta", more
+
+    def say(self, text: str, sequence: int) -> bytes:
+        """Take more of the text, and tell it: what `grow` amounts to on the wire, but fast."""
+        self._pieces.append(text)
+        delta = msgspec.json.encode(text)
+        return b'%b%d,%b,"delta":%b,"logprobs":[]}\n\n' % (_SAY, sequence, self._place, delta)
 
     def close(self) -> Iterator[Telling]:
         """What is told after the last delta."""

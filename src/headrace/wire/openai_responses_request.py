@@ -16,7 +16,6 @@ from headrace.wire.openai_responses_tools import (
     REFUSED_TOOLS,
     AllowedChoice,
     FunctionChoice,
-    Name,
     read_tools,
 )
 
@@ -102,7 +101,7 @@ class _Reasoning(msgspec.Struct):
 
 
 class _Body(msgspec.Struct, kw_only=True):
-    model: Name
+    model: Annotated[str, Meta(min_length=1)]
     background: bool | None = None
     context_management: Any = None
     conversation: Any = None
