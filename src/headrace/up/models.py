@@ -149,12 +149,15 @@ def _ask(choice: Choice) -> str:
             size(offer.known.bytes),
             offer.known.licence,
             f"≈ {rate(offer.estimate.speed.decode_tokens_per_s)} tokens/s",
-            offer.reason,
         )
         for number, offer in enumerate(offers, start=1)
     ]
     print("Which model shall answer? You can change it at any time.\n")
-    print(table(("", "model", "download", "licence", "speed here", "why"), rows), "\n")
+    head, *lines = table(("", "model", "download", "licence", "speed here"), rows).splitlines()
+    print(head)
+    # The reasons would not fit beside the rest on a narrow terminal.
+    for line, offer in zip(lines, offers, strict=True):
+        print(f"{line}\n   {offer.reason}\n")
     while True:
         sys.stdout.write(f"1 to {len(offers)}, Enter takes 1: ")
         sys.stdout.flush()
