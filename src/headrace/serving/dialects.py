@@ -3,8 +3,9 @@
 Status codes are chosen here and in `edge/routes.py`, nowhere below.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import msgspec
 
@@ -40,38 +41,44 @@ class Asked(msgspec.Struct, frozen=True):
     echo: openai_responses.Echo = openai_responses.Echo()
 
 
-class Dialect(Protocol):
+class Envelope(msgspec.Struct, frozen=True):
+    """What stands around an answer, whatever it says."""
+
+    asked: Asked
+    generation_id: str
+    created_s: int
+    request_id: str
+
+
+class Dialect(ABC):
     """How one family of clients speaks."""
 
-    name: str
-    request_id_header: str
+    name: ClassVar[str]
+    request_id_header: ClassVar[str]
+    _statuses: ClassVar[dict[str, int]] = STATUS
 
+    @abstractmethod
     def decode(self, body: bytes, headers: Headers, *, depth_max: int) -> Asked:
         """Read a request body."""
-        ...
 
-    def encoder(
-        self, asked: Asked, *, generation_id: str, created_s: int, request_id: str
-    ) -> Encoder:
+    @abstractmethod
+    def encoder(self, envelope: Envelope) -> Encoder:
         """An encoder for one streamed answer."""
-        ...
 
-    def reply(
-        self, asked: Asked, events: Sequence[Event], *, generation_id: str, created_s: int
-    ) -> bytes:
+    @abstractmethod
+    def reply(self, envelope: Envelope, events: Sequence[Event]) -> bytes:
         """A whole answer."""
-        ...
 
+    @abstractmethod
     def error(self, kind: str, message: str, param: str | None, request_id: str) -> bytes:
         """An error body."""
-        ...
 
     def status(self, kind: str) -> int:
         """The HTTP status of an error kind."""
-        ...
+        return self._statuses.get(kind, 500)
 
 
-class OpenAIChat:
+class OpenAIChat(Dialect):
     """Chat Completions."""
 
     name = "openai_chat"
@@ -83,52 +90,37 @@ class OpenAIChat:
         decoded = openai_chat.decode_request(body, depth_max=depth_max)
         return Asked(decoded.request, decoded.stream, decoded.include_usage)
 
-    def encoder(
-        self, asked: Asked, *, generation_id: str, created_s: int, request_id: str
-    ) -> openai_chat.StreamEncoder:
+    def encoder(self, envelope: Envelope) -> Encoder:
         """An encoder for one streamed answer."""
-        del request_id  # travels in a header only
         return openai_chat.StreamEncoder(
-            reply_id=generation_id,
-            created_s=created_s,
-            model=asked.request.model,
-            include_usage=asked.include_usage,
+            reply_id=envelope.generation_id,
+            created_s=envelope.created_s,
+            model=envelope.asked.request.model,
+            include_usage=envelope.asked.include_usage,
         )
 
-    def reply(
-        self,
-        asked: Asked,
-        events: Sequence[Event],
-        *,
-        generation_id: str,
-        created_s: int,
-    ) -> bytes:
+    def reply(self, envelope: Envelope, events: Sequence[Event]) -> bytes:
         """A whole answer."""
         return openai_chat.encode_reply(
             events,
-            reply_id=generation_id,
-            created_s=created_s,
-            model=asked.request.model,
+            reply_id=envelope.generation_id,
+            created_s=envelope.created_s,
+            model=envelope.asked.request.model,
         )
 
     def error(self, kind: str, message: str, param: str | None, request_id: str) -> bytes:
         """An error body."""
         return openai_chat.encode_error(kind, message, param=param, request_id=request_id)
 
-    def status(self, kind: str) -> int:
-        """The HTTP status of an error kind."""
-        return STATUS.get(kind, 500)
 
-
-class OpenAIResponses:
-    """Responses, none of which is stored.
+class OpenAIResponses(OpenAIChat):
+    """Responses, none of which is stored; its errors are those of Chat Completions.
 
     Args:
         clock: Tells when a streamed answer is completed.
     """
 
     name = "openai_responses"
-    request_id_header = "x-request-id"
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -139,52 +131,34 @@ class OpenAIResponses:
         decoded = openai_responses.decode_request(body, depth_max=depth_max)
         return Asked(decoded.request, decoded.stream, echo=decoded.echo)
 
-    def encoder(
-        self, asked: Asked, *, generation_id: str, created_s: int, request_id: str
-    ) -> openai_responses.StreamEncoder:
+    def encoder(self, envelope: Envelope) -> Encoder:
         """An encoder for one streamed answer."""
-        del request_id  # travels in a header only
         return openai_responses.StreamEncoder(
-            reply_id=generation_id,
-            created_s=created_s,
-            model=asked.request.model,
-            echo=asked.echo,
+            reply_id=envelope.generation_id,
+            created_s=envelope.created_s,
+            model=envelope.asked.request.model,
+            echo=envelope.asked.echo,
             now_s=lambda: self._clock.now_ns() // _NS_PER_S,
         )
 
-    def reply(
-        self,
-        asked: Asked,
-        events: Sequence[Event],
-        *,
-        generation_id: str,
-        created_s: int,
-    ) -> bytes:
+    def reply(self, envelope: Envelope, events: Sequence[Event]) -> bytes:
         """A whole answer."""
         return openai_responses.encode_reply(
             events,
-            reply_id=generation_id,
-            created_s=created_s,
-            model=asked.request.model,
-            echo=asked.echo,
+            reply_id=envelope.generation_id,
+            created_s=envelope.created_s,
+            model=envelope.asked.request.model,
+            echo=envelope.asked.echo,
         )
 
-    def error(self, kind: str, message: str, param: str | None, request_id: str) -> bytes:
-        """An error body."""
-        return openai_responses.encode_error(kind, message, param=param, request_id=request_id)
 
-    def status(self, kind: str) -> int:
-        """The HTTP status of an error kind."""
-        return STATUS.get(kind, 500)
-
-
-class AnthropicMessages:
+class AnthropicMessages(Dialect):
     """Messages, of both API versions."""
 
     name = "anthropic"
     request_id_header = "request-id"
     # The dialect has a status of its own for "come back later", which its SDK retries.
-    _STATUS = STATUS | {"overloaded": 529, "engine_unavailable": 529, "engine_failed": 500}
+    _statuses = STATUS | {"overloaded": 529, "engine_unavailable": 529, "engine_failed": 500}
 
     def decode(self, body: bytes, headers: Headers, *, depth_max: int) -> Asked:
         """Read a request body."""
@@ -192,40 +166,27 @@ class AnthropicMessages:
         decoded = anthropic.decode_request(body, version=version, depth_max=depth_max)
         return Asked(decoded.request, decoded.stream)
 
-    def encoder(
-        self, asked: Asked, *, generation_id: str, created_s: int, request_id: str
-    ) -> anthropic.StreamEncoder:
+    def encoder(self, envelope: Envelope) -> Encoder:
         """An encoder for one streamed answer."""
         return anthropic.StreamEncoder(
-            reply_id=generation_id,
-            created_s=created_s,
-            model=asked.request.model,
-            request_id=request_id,
+            reply_id=envelope.generation_id,
+            created_s=envelope.created_s,
+            model=envelope.asked.request.model,
+            request_id=envelope.request_id,
         )
 
-    def reply(
-        self,
-        asked: Asked,
-        events: Sequence[Event],
-        *,
-        generation_id: str,
-        created_s: int,
-    ) -> bytes:
+    def reply(self, envelope: Envelope, events: Sequence[Event]) -> bytes:
         """A whole answer."""
         return anthropic.encode_reply(
             events,
-            reply_id=generation_id,
-            created_s=created_s,
-            model=asked.request.model,
+            reply_id=envelope.generation_id,
+            created_s=envelope.created_s,
+            model=envelope.asked.request.model,
         )
 
     def error(self, kind: str, message: str, param: str | None, request_id: str) -> bytes:
         """An error body."""
         return anthropic.encode_error(kind, message, param=param, request_id=request_id)
-
-    def status(self, kind: str) -> int:
-        """The HTTP status of an error kind."""
-        return self._STATUS.get(kind, 500)
 
 
 def dialect_of(path: str, headers: Headers) -> Dialect:

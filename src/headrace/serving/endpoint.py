@@ -19,7 +19,7 @@ from headrace.core.events import Event, Failed
 from headrace.core.ids import new_id
 from headrace.edge.bodies import ClientGone, read_body
 from headrace.identity.keys import Caller
-from headrace.serving.dialects import Asked, Dialect, Encoder, Headers
+from headrace.serving.dialects import Asked, Dialect, Encoder, Envelope, Headers
 from headrace.serving.gateway import Gateway, Generation
 from headrace.wire import anthropic, openai_embeddings
 
@@ -141,28 +141,22 @@ class Generate(Endpoint[Asked]):
         """Run the call and send its events, streamed or whole."""
         async with self.gateway.generate(caller, asked.request, dialect=self.dialect.name) as call:
             exchange.generation_id = call.id
+            created_s = self.clock.now_ns() // _NS_PER_S
+            envelope = Envelope(asked, call.id, created_s, exchange.request_id)
             if asked.stream:
-                await self._stream(exchange, call, asked)
+                await self._stream(exchange, call, envelope)
             else:
-                await self._whole(exchange, call, asked)
+                await self._whole(exchange, call, envelope)
 
-    async def _whole(self, exchange: Exchange, call: Generation, asked: Asked) -> None:
+    async def _whole(self, exchange: Exchange, call: Generation, envelope: Envelope) -> None:
         events = [event async for event in call.events]
         last = events[-1]
         if isinstance(last, Failed):
             raise of_kind(last.kind, last.message, retry_after_s=last.retry_after_s)
-        body = self.dialect.reply(
-            asked, events, generation_id=call.id, created_s=self.clock.now_ns() // _NS_PER_S
-        )
-        await self.whole(exchange, body)
+        await self.whole(exchange, self.dialect.reply(envelope, events))
 
-    async def _stream(self, exchange: Exchange, call: Generation, asked: Asked) -> None:
-        encoder = self.dialect.encoder(
-            asked,
-            generation_id=call.id,
-            created_s=self.clock.now_ns() // _NS_PER_S,
-            request_id=exchange.request_id,
-        )
+    async def _stream(self, exchange: Exchange, call: Generation, envelope: Envelope) -> None:
+        encoder = self.dialect.encoder(envelope)
         first = asyncio.ensure_future(anext(call.events))
         try:
             # The status tells the truth if the engine speaks or refuses in time.
