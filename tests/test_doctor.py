@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -43,6 +44,10 @@ def test_a_fresh_machine_is_looked_at_and_not_touched(settings: Settings):
     assert not settings.data.exists()
 
 
+def _masked(text: str) -> str:
+    return re.sub(r"\d+(\.\d+)?", "#", text)
+
+
 def test_the_command_says_it_to_people_and_programs(tmp_path: Path):
     command = [sys.executable, "-m", "headrace", "doctor", "--data", str(tmp_path / "data")]
     environment = {**os.environ, "HEADRACE_PORT": "0"}
@@ -55,7 +60,8 @@ def test_the_command_says_it_to_people_and_programs(tmp_path: Path):
     report = json.loads(asked.stdout)
     assert asked.returncode == told.returncode == (0 if report["works"] else 1)
     for finding in report["findings"]:
-        assert finding["text"].splitlines()[0] in told.stdout
+        # Free memory and disk are a little different each time.
+        assert _masked(finding["text"].splitlines()[0]) in _masked(told.stdout)
     works = all(finding["state"] != "problem" for finding in report["findings"])
     assert report["works"] == works
 
