@@ -7,14 +7,15 @@ import pytest
 
 from support.running import Running, running
 
-MODEL = "smollm2-135m-instruct"
+CONTEXT_TOKENS = "1024"
+"""Ends the answers of a model that now and then finds no end by itself."""
 
 
 @pytest.fixture(scope="session")
 def first_run(tmp_path_factory: pytest.TempPathFactory) -> Generator[Running]:
     """`headrace up` on an empty folder, as on a fresh machine: it fetches the default model."""
     data = tmp_path_factory.mktemp("first") / "data"
-    with running(data, model=None) as started:
+    with running(data, model=None, engine_context_tokens=CONTEXT_TOKENS) as started:
         yield started
 
 

@@ -52,7 +52,13 @@ class Terminal:
             os.execve(
                 sys.executable,
                 command,
-                clean_environment(data.parent) | {"HEADRACE_DATA": str(data), "TERM": "xterm"},
+                clean_environment(data.parent)
+                | {
+                    "HEADRACE_DATA": str(data),
+                    # Ends the answers of a model that finds no end by itself.
+                    "HEADRACE_ENGINE_CONTEXT_TOKENS": "512",
+                    "TERM": "xterm",
+                },
             )
         self.screen = ""
 
