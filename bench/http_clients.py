@@ -2,7 +2,7 @@
 
     python bench/http_clients.py [--calls N] [--rounds N]
 
-Own (`serving/engines/remote_http.py`), pyreqwest and aiohttp (where installed) by turns, in this
+Own (`serving/engines/http_client.py`), pyreqwest and aiohttp (where installed) by turns, in this
 process on uvloop, against an upstream in C. Printed are medians over the rounds of this process's
 CPU per call. "Cancelled" tells whether the connection closed within a second of a cancel before
 any header had come.
@@ -22,7 +22,7 @@ from typing import Any
 
 import uvloop
 
-from headrace.serving.engines.remote_http import HttpClient, Timeouts, header_lines
+from headrace.net.http_client import HttpClient, Timeouts, header_lines
 from load import canned
 from load.upstream import upstream
 

@@ -14,7 +14,7 @@ from headrace.core.errors import (
     InvalidRequest,
     TimedOut,
 )
-from headrace.serving.engines.remote_http import HttpClient, Reply, Timeouts, header_lines
+from headrace.net.http_client import HttpClient, Reply, Timeouts, header_lines
 
 _CONNECT_S = 10.0
 _SHORT = Timeouts(_CONNECT_S, 300.0, 300.0, 300.0)

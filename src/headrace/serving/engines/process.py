@@ -20,9 +20,9 @@ from headrace.config.routing import PORT, Limits
 from headrace.core.clock import Clock
 from headrace.core.errors import EngineFailed, EngineUnavailable, HeadraceError
 from headrace.core.models import Model
+from headrace.net.http_client import HttpClient, Reply, Timeouts
 from headrace.serving.engines.process_log import ChildLog
 from headrace.serving.engines.remote import Remote, RemoteEngine
-from headrace.serving.engines.remote_http import HttpClient, Reply, Timeouts
 
 _OK = 200
 _HOST = "127.0.0.1"

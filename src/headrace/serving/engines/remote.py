@@ -25,6 +25,7 @@ from headrace.core.ids import new_id
 from headrace.core.models import Model
 from headrace.core.requests import Request
 from headrace.core.version import __version__
+from headrace.net.http_client import HttpClient, Reply, Timeouts, header_lines
 from headrace.serving import tracing
 from headrace.serving.engine import EngineInfo, Passage, Passed
 from headrace.serving.engines import remote_errors, remote_relay, remote_tokens
@@ -36,7 +37,6 @@ from headrace.serving.engines.remote_dialects import (
     needed,
     speech_of,
 )
-from headrace.serving.engines.remote_http import HttpClient, Reply, Timeouts, header_lines
 from headrace.serving.engines.remote_key import Key
 from headrace.serving.engines.remote_text import TextReader
 

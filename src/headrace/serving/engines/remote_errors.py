@@ -23,8 +23,8 @@ from headrace.core.errors import (
     of_kind,
 )
 from headrace.core.events import Failed
+from headrace.net.http_client import Reply
 from headrace.serving.engines.remote_dialects import Speech
-from headrace.serving.engines.remote_http import Reply
 
 _CONTEXT = re.compile(
     r"maximum context length|context.{0,20}(length|window|size).{0,40}exceed|prompt is too long"

@@ -11,8 +11,8 @@ import pytest
 import uvloop
 
 from headrace.core.errors import EngineFailed, EngineUnavailable, InvalidRequest, TimedOut
-from headrace.serving.engines import remote_http
-from headrace.serving.engines.remote_http import HttpClient, Reply, Timeouts, header_lines
+from headrace.net import http_client
+from headrace.net.http_client import HttpClient, Reply, Timeouts, header_lines
 from support.upstream import Answer, Upstream, upstream
 
 LONG = Timeouts(connect_s=5, first_byte_s=5, silence_s=5, whole_s=5)
@@ -159,7 +159,7 @@ async def test_the_end_of_a_reply_may_come_after_it_was_let_go():
 
 
 async def test_an_end_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(remote_http, "_LINGER_S", 0.01)
+    monkeypatch.setattr(http_client, "_LINGER_S", 0.01)
     async with upstream(Answer((b"Hel",), end="stall")) as server:
         reply = await ask(HttpClient("it", server.url))
         await reply.read()
@@ -322,15 +322,15 @@ async def test_tls_is_checked(certificate: tuple[Path, Path], monkeypatch: pytes
     server = Upstream(HELLO)
     await server.start(context)
     url = server.url.replace("http://127.0.0.1", "https://localhost")
-    remote_http.tls_context.cache_clear()
+    http_client.tls_context.cache_clear()
     with pytest.raises(EngineUnavailable, match="cannot be reached"):
         await whole(HttpClient("it", url))
     monkeypatch.setenv("SSL_CERT_FILE", str(cert))
-    remote_http.tls_context.cache_clear()
+    http_client.tls_context.cache_clear()
     client = HttpClient("it", url)
     try:
         assert [await whole(client), await whole(client)] == [b"Hello"] * 2
     finally:
         client.close()
-        remote_http.tls_context.cache_clear()
+        http_client.tls_context.cache_clear()
         await server.stop()
