@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from headrace.core.clock import ManualClock
 from headrace.core.errors import ConfigError, StoreError
-from headrace.store import schema, upgrade
+from headrace.store import schema, schema_ledger, upgrade
 from headrace.store.database import Database
 from headrace.store.version import current_version
 
@@ -51,6 +51,7 @@ def test_the_migrated_schema_is_the_declared_one(database_url: str):
         return compare_metadata(MigrationContext.configure(connection), schema.metadata)
 
     assert database.read_now(current_version) == schema.VERSION
+    assert schema_ledger.metadata is schema.metadata
     assert database.read_now(differences) == []
     database.close()
 

@@ -144,7 +144,7 @@ class Projector:
             said = decode(record)
             if isinstance(said, GenerationOpened):
                 begun.append(generation_of(said, worker))
-            elif said is not None:
+            elif isinstance(said, GenerationClosed):
                 ended.append(ending_of(said))
         reached = records[-1].position
         sync_path(path_of(self._directory, worker, reached.segment))
@@ -165,7 +165,9 @@ def generation_of(opened: GenerationOpened, worker: str) -> Generation:
 
 def ending_of(closed: GenerationClosed) -> Ending:
     """How the receipt ends."""
-    return Ending(**msgspec.structs.asdict(closed))
+    values = msgspec.structs.asdict(closed)
+    del values["entries"]
+    return Ending(**values)
 
 
 def _write(connection: Connection, batch: Batch) -> bool:

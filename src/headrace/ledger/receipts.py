@@ -14,7 +14,7 @@ from headrace.core.scope import Scope
 from headrace.ledger import reader
 from headrace.ledger.chain import Position
 from headrace.ledger.projection import ending_of, generation_of, name_of
-from headrace.ledger.records import GenerationOpened, decode
+from headrace.ledger.records import GenerationClosed, GenerationOpened, decode
 from headrace.store import generations
 from headrace.store.generations import Ending, Generation
 from headrace.store.visibility import oversees
@@ -79,5 +79,5 @@ def _behind(connection: Connection, directory: Path, worker: str) -> Iterator[Ge
         said = decode(record)
         if isinstance(said, GenerationOpened):
             yield generation_of(said, worker)
-        elif said is not None:
+        elif isinstance(said, GenerationClosed):
             yield ending_of(said)

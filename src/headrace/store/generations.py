@@ -25,7 +25,11 @@ from headrace.store.visibility import visible_to
 
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
-    """The receipt of one model call. `stop` is None while it runs."""
+    """The receipt of one model call. `stop` is None while it runs.
+
+    `held_nano` was reserved for it, `price_nano` is charged, `cost_nano` is what it cost us; see
+    `ledger/records.py` for the other figures.
+    """
 
     id: str
     organisation_id: str
@@ -39,8 +43,22 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     dialect: str
     started_ns: int
     parent_id: str | None = None
+    team_id: str | None = None
+    conversation_id: str | None = None
+    idempotency_id: str | None = None
+    tier: str | None = None
+    price_id: str | None = None
+    held_nano: int = 0
     usage: Usage | None = None
+    price_nano: int = 0
+    loss_nano: int = 0
+    saved_nano: int = 0
     cost_nano: int | None = None
+    estimated: bool = False
+    images: int = 0
+    machine_ns: int = 0
+    prefill_machine_ns: int = 0
+    unbilled_tokens: int = 0
     first_token_ms: int | None = None
     duration_ms: int | None = None
     stop: str | None = None
@@ -62,6 +80,14 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     error_kind: str | None
     release_digest: str | None = None
     engine: str | None = None
+    price_nano: int = 0
+    loss_nano: int = 0
+    saved_nano: int = 0
+    estimated: bool = False
+    images: int = 0
+    machine_ns: int = 0
+    prefill_machine_ns: int = 0
+    unbilled_tokens: int = 0
 
     def over(self, begun: Generation) -> Generation:
         """The receipt with its ending."""
@@ -154,6 +180,16 @@ def recent(
     return tuple(_from_row(row) for row in rows.mappings())
 
 
+_FIGURES = (
+    "price_nano",
+    "loss_nano",
+    "saved_nano",
+    "estimated",
+    "images",
+    "machine_ns",
+    "prefill_machine_ns",
+    "unbilled_tokens",
+)
 _ENDING_COLUMNS = (
     "stop",
     "input_tokens",
@@ -166,6 +202,7 @@ _ENDING_COLUMNS = (
     "first_token_ms",
     "duration_ms",
     "error_kind",
+    *_FIGURES,
 )
 
 
@@ -210,6 +247,7 @@ def _insert(connection: Connection) -> type[sqlite.Insert] | type[postgresql.Ins
 def _row(one: Generation) -> dict[str, object]:
     row = msgspec.structs.asdict(one)
     del row["usage"]
+    row["estimated"] = int(one.estimated)
     return row | _tokens(one.usage)
 
 
@@ -226,6 +264,7 @@ def _ending(ended: Ending) -> dict[str, object]:
         "first_token_ms": ended.first_token_ms,
         "duration_ms": ended.duration_ms,
         "error_kind": ended.error_kind,
+        **{name: int(getattr(ended, name)) for name in _FIGURES},
         "_release_digest": ended.release_digest,
         "_engine": ended.engine,
     }
@@ -236,4 +275,6 @@ def _from_row(row: RowMapping) -> Generation:
     tokens = {kind: values.pop(f"{kind}_tokens") for kind in Usage.__struct_fields__}
     # Older rows do not tell how much was written to a cache.
     usage = None if tokens["input"] is None else Usage(**{k: n or 0 for k, n in tokens.items()})
-    return Generation(usage=usage, **values)
+    figures = {name: values.pop(name) or 0 for name in ("held_nano", *_FIGURES)}
+    figures["estimated"] = bool(figures["estimated"])
+    return Generation(usage=usage, **values, **figures)

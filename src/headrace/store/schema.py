@@ -25,7 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION = "0002"
+VERSION = "0003"
 """The newest migration; a database at this version needs no upgrade."""
 
 metadata = MetaData(
@@ -95,6 +95,8 @@ account = Table(
     Column("role", Text, nullable=False),
     # The name of a service ("chat"); a person's name stands in the erasable row instead.
     Column("service", Text),
+    # No foreign key: SQLite would have to copy the table to get one.
+    Column("team_id", Text),
     Column("created_ns", BigInteger, nullable=False),
     Column("closed_ns", BigInteger),
     UniqueConstraint("organisation_id", "id"),
@@ -117,6 +119,33 @@ person = Table(
     ),
 )
 
+team = Table(
+    "team",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("organisation_id", Text, ForeignKey("organisation.id"), nullable=False),
+    Column("name", FreeText, nullable=False),
+    Column("created_ns", BigInteger, nullable=False),
+    Column("closed_ns", BigInteger),
+    Index(None, "organisation_id", "id"),
+)
+
+# How a person proves who he is; erasable like the row that names him. `subject` is the address
+# in lower case for a password, `ISSUER SUBJECT` for OpenID Connect.
+credential = Table(
+    "credential",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    *_owner(),
+    Column("secret_hash", Text),
+    Column("created_ns", BigInteger, nullable=False),
+    Column("used_ns", BigInteger),
+    CheckConstraint("kind IN ('password', 'oidc')", name="kind"),
+    CheckConstraint("(kind = 'password') = (secret_hash IS NOT NULL)", name="secret_hash"),
+    Index(None, "organisation_id", "account_id"),
+)
+
 api_key = Table(
     "api_key",
     metadata,
@@ -130,6 +159,11 @@ api_key = Table(
     Column("expires_ns", BigInteger),
     Column("revoked_ns", BigInteger),
     Column("last_used_ns", BigInteger),
+    # JSON: what it may be used for; NULL: everything its account may.
+    Column("scopes", Text),
+    # After a rotation the secret before it opens as well, until then.
+    Column("former_hash", Text),
+    Column("former_until_ns", BigInteger),
     Index(None, "organisation_id", "account_id"),
 )
 
@@ -194,8 +228,42 @@ generation = Table(
     Column("stop", Text),
     Column("error_kind", Text),
     Column("parent_id", Text),
+    Column("team_id", Text),
+    Column("conversation_id", Text),
+    Column("tier", Text),
+    Column("images", BigInteger),
+    # The price version that it was charged by, and what was held, charged and lost.
+    Column("price_id", Text),
+    Column("held_nano", BigInteger),
+    Column("price_nano", BigInteger),
+    Column("loss_nano", BigInteger),
+    # What cached input would have cost in addition.
+    Column("saved_nano", BigInteger),
+    # 1 where tokens or cost are our own estimate.
+    Column("estimated", Integer),
+    # Its share of the machine's time, in all and up to its first token.
+    Column("machine_ns", BigInteger),
+    Column("prefill_machine_ns", BigInteger),
+    # Decoded after the caller had gone.
+    Column("unbilled_tokens", BigInteger),
+    # HMAC of the caller's Idempotency-Key, where there was one.
+    Column("idempotency_id", Text),
     Index(None, "organisation_id", "account_id", "id"),
     Index(None, "organisation_id", "id"),
+    Index(None, "organisation_id", "model_id", "id"),
+    Index(None, "key_id", "id"),
+)
+Index(
+    "ix_generation_conversation",
+    generation.c.conversation_id,
+    sqlite_where=generation.c.conversation_id.is_not(None),
+    postgresql_where=generation.c.conversation_id.is_not(None),
+)
+Index(
+    "ix_generation_idempotency",
+    generation.c.idempotency_id,
+    sqlite_where=generation.c.idempotency_id.is_not(None),
+    postgresql_where=generation.c.idempotency_id.is_not(None),
 )
 Index(
     "ix_generation_open",
