@@ -275,6 +275,6 @@ def _from_row(row: RowMapping) -> Generation:
     tokens = {kind: values.pop(f"{kind}_tokens") for kind in Usage.__struct_fields__}
     # Older rows do not tell how much was written to a cache.
     usage = None if tokens["input"] is None else Usage(**{k: n or 0 for k, n in tokens.items()})
-    figures = {name: values.pop(name) or 0 for name in ("held_nano", *_FIGURES)}
-    figures["estimated"] = bool(figures["estimated"])
-    return Generation(usage=usage, **values, **figures)
+    values |= {name: values[name] or 0 for name in ("held_nano", *_FIGURES)}
+    values["estimated"] = bool(values["estimated"])
+    return Generation(usage=usage, **values)
