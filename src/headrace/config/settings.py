@@ -62,6 +62,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_s: float
     head_wait_s: float
     drain_s: float
+    charge_before_last_byte: bool
     responses_days: int
     moderation_model: str | None
     routing: Routing = Routing()
@@ -327,6 +328,12 @@ SETTINGS: tuple[Setting, ...] = (
         "How long the headers of a request may take, from a silent connection too.",
     ),
     Setting("drain_s", _seconds, _constant(20.0), "How long a stop waits for running answers."),
+    Setting(
+        "charge_before_last_byte",
+        _boolean,
+        _constant(value=True),
+        "Whether an answer's last byte waits until its charge is on the disk.",
+    ),
     Setting("responses_days", _days, _constant(30), "How long stored responses are kept, in days."),
     Setting(
         "moderation_model",
