@@ -2,21 +2,20 @@
 
 import argparse
 import asyncio
-import http.client
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-from urllib.parse import quote, urlsplit
+from typing import TYPE_CHECKING, Protocol, TypeVar
+from urllib.parse import quote
 
 import msgspec
 
 from headrace.config.runfile import RunFile, read_live
 from headrace.config.settings import Settings, load_settings
 from headrace.core.clock import SystemClock
-from headrace.core.errors import EngineUnavailable, HeadraceError, NotFound
 from headrace.identity.new_key import NewKey
+from headrace.net.operator import ask
 from headrace.store.key import Key
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_TIMEOUT_S = 30
 _NS_PER_S = 1_000_000_000
 _COLUMNS = ("id", "name", "purpose", "key", "made", "last used", "state")
 
@@ -133,47 +131,14 @@ class _OverHttp:
 
     def create(self, name: str, purpose: str, expires_days: int | None) -> NewKey:
         wanted = {"name": name, "purpose": purpose, "expires_days": expires_days}
-        return msgspec.json.decode(self._ask("POST", "/admin/keys", wanted), type=NewKey)
+        return msgspec.json.decode(ask(self._run, "POST", "/admin/keys", wanted), type=NewKey)
 
     def list(self) -> tuple[Key, ...]:
-        reply = self._ask("GET", "/admin/keys")
+        reply = ask(self._run, "GET", "/admin/keys")
         return msgspec.json.decode(reply, type=dict[str, tuple[Key, ...]])["keys"]
 
     def revoke(self, identifier: str) -> None:
-        self._ask("DELETE", f"/admin/keys/{quote(identifier, safe='')}")
-
-    def _ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> bytes:
-        # Not urllib: the server is on this machine, and no proxy may see the credential.
-        address = urlsplit(self._run.url)
-        connection = http.client.HTTPConnection(
-            address.hostname or "127.0.0.1", address.port, timeout=_TIMEOUT_S
-        )
-        headers = {"authorization": f"Bearer {self._run.credential}"}
-        try:
-            connection.request(
-                method, path, None if body is None else msgspec.json.encode(body), headers
-            )
-            response = connection.getresponse()
-            reply = response.read()
-        except (OSError, http.client.HTTPException) as error:
-            raise EngineUnavailable(
-                f"the running headrace up (process {self._run.pid}) does not answer: {error}"
-            ) from None
-        finally:
-            connection.close()
-        if response.status >= http.HTTPStatus.BAD_REQUEST:
-            raise _error(response.status, reply)
-        return reply
-
-
-def _error(status: int, reply: bytes) -> HeadraceError:
-    """What the server said, as an error for the terminal."""
-    try:
-        told = msgspec.json.decode(reply, type=dict[str, dict[str, Any]])["error"]
-    except (msgspec.MsgspecError, KeyError):
-        return HeadraceError(f"the running headrace up answered with status {status}")
-    kind = NotFound if status == http.HTTPStatus.NOT_FOUND else HeadraceError
-    return kind(str(told.get("message")), hint=told.get("hint"))
+        ask(self._run, "DELETE", f"/admin/keys/{quote(identifier, safe='')}")
 
 
 class _OnDisk:

@@ -29,7 +29,7 @@ from headrace.ledger import reader
 from headrace.ledger.journal import Journal
 from headrace.ledger.meter import Meter
 from headrace.ledger.projection import Projector
-from headrace.serving.admin import admin_routes
+from headrace.serving.admin.keys import admin_routes
 from headrace.serving.app import Pages, api_routes, not_found
 from headrace.serving.attachments import Attachments
 from headrace.serving.batches.parts import Batches

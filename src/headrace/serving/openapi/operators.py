@@ -7,7 +7,7 @@ import msgspec
 from headrace.edge.openapi import TEXT, Error, Operation, Parameter, Reply
 from headrace.edge.routes import Rule
 from headrace.identity.new_key import NewKey
-from headrace.serving.admin import NewKeyBody
+from headrace.serving.admin.keys import NewKeyBody
 from headrace.store.key import Key
 
 
