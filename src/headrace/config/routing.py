@@ -19,6 +19,9 @@ Dialect = Literal["openai_chat", "openai_responses", "anthropic"]
 
 TABLES = ("upstreams", "models")
 PORT = "{port}"
+LOCAL_MACHINE = "local"
+"""The machine that Headrace itself runs on."""
+_MACHINE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "cookie"})
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _OURS = frozenset({"host", "content-length", "content-type", "connection", "transfer-encoding"})
@@ -81,6 +84,9 @@ class Upstream(Limits, frozen=True, kw_only=True):
     text; `extensions` sends the fields that local servers add to Chat Completions (`top_k`,
     `min_p`, reasoning). Both None: only on this machine and in private networks.
 
+    `machine` names the hardware of our own that it runs on, whose time its calls cost; None: a
+    process runs on `LOCAL_MACHINE`, and a `url` is somebody else's.
+
     The rest is for processes: `health` is the path that answers 200 when it is ready, `start_s`
     how long that may take, and `pass_environment` names variables that it gets beside the usual
     ones.
@@ -94,6 +100,7 @@ class Upstream(Limits, frozen=True, kw_only=True):
     headers: dict[str, str] = {}
     read_tool_calls: bool | None = None
     extensions: bool | None = None
+    machine: str | None = None
     health: str = "/health"
     start_s: float = 1800.0
     pass_environment: tuple[str, ...] = ()
@@ -101,6 +108,10 @@ class Upstream(Limits, frozen=True, kw_only=True):
     def is_near(self) -> bool:
         """Whether it runs on this machine or in a private network, as its name tells."""
         return self.url is None or _is_near(urlsplit(self.url).hostname or "")
+
+    def runs_on(self) -> str | None:
+        """The machine of our own that it runs on."""
+        return LOCAL_MACHINE if self.machine is None and self.url is None else self.machine
 
 
 class TargetConfig(Limits, frozen=True, kw_only=True):
@@ -138,11 +149,13 @@ class Routing(msgspec.Struct, frozen=True):
 class TargetSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A target with every limit decided; `engine_id` names the engine that answers.
 
-    That of an installed model is the model's id, any other `UPSTREAM/MODEL`.
+    That of an installed model is the model's id, any other `UPSTREAM/MODEL`. `machine` is the
+    hardware of our own that it runs on.
     """
 
     engine_id: str
     upstream: str | None
+    machine: str | None
     model: str
     weight: float
     limits: Limits
@@ -225,13 +238,15 @@ def _spec(
                 f"[models.{_quoted(name)}]: the model {target.model!r} is not installed",
                 hint=f"run headrace models pull {target.model}, or name an upstream beside it",
             )
-        engine_id, limits = target.model, LIMITS
+        engine_id, limits, machine = target.model, LIMITS, LOCAL_MACHINE
     else:
+        upstream = routing.upstreams[target.upstream]
         engine_id = f"{target.upstream}/{target.model}"
-        limits = routing.upstreams[target.upstream].over(LIMITS)
+        limits, machine = upstream.over(LIMITS), upstream.runs_on()
     return TargetSpec(
         engine_id=engine_id,
         upstream=target.upstream,
+        machine=machine,
         model=target.model,
         weight=target.weight,
         limits=target.over(limits),
@@ -291,6 +306,11 @@ def _check_upstream(upstream: Upstream, where: str) -> None:
         raise ConfigError(
             f"{where}: command holds no {PORT}",
             hint=f'let it listen where it is told: "--port", "{PORT}"',
+        )
+    if upstream.machine is not None and not _MACHINE.fullmatch(upstream.machine):
+        raise ConfigError(
+            f"{where}: machine must be a short name of letters, digits and . _ -",
+            hint='machine = "gpu-1"',
         )
     if upstream.key is not None:
         _check_key(upstream, upstream.key, where)

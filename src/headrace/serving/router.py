@@ -74,7 +74,9 @@ class Target(msgspec.Struct, frozen=True, eq=False):
     """An engine that answers for a model.
 
     `first_token_s` is how long it may take until another target is tried. `pooled` engines are
-    loaded on demand; the others run as long as Headrace does.
+    loaded on demand; the others run as long as Headrace does. `machine` is the hardware of our
+    own that it runs on, `upstream` the server of the configuration that it is; an upstream on a
+    machine of our own has both.
     """
 
     id: str
@@ -84,6 +86,8 @@ class Target(msgspec.Struct, frozen=True, eq=False):
     weight: float = 1.0
     first_token_s: float | None = None
     pooled: bool = False
+    machine: str | None = None
+    upstream: str | None = None
 
 
 class Route(msgspec.Struct, frozen=True, eq=False):

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from headrace.config.routing import RouteConfig, TargetSpec
+from headrace.config.routing import LOCAL_MACHINE, RouteConfig, TargetSpec
 from headrace.config.settings import Settings
 from headrace.core.clock import Clock
 from headrace.serving.engine import Engine
@@ -64,6 +64,7 @@ class _Maker:
         engine = place.engine
         slots = engine.info.slots or self._settings.running_requests_max
         target = self._target(engine.model.id, engine, slots, self._settings.queue_waiting_max)
+        target = msgspec.structs.replace(target, machine=LOCAL_MACHINE)
         return Route(engine.model, (target,))
 
     def route(self, config: RouteConfig) -> Route:
@@ -81,7 +82,9 @@ class _Maker:
             # Its engine keeps its time-outs itself.
             places = -(-(limits.running_max or 1) // self._share)
             target = self._target(spec.engine_id, engine, places, limits.queue_max or 0)
-            return msgspec.structs.replace(target, weight=spec.weight)
+            return msgspec.structs.replace(
+                target, weight=spec.weight, machine=spec.machine, upstream=spec.upstream
+            )
         (target,) = self.local(self._places[spec.engine_id]).targets
         # A slow answer of this machine is worth waiting for where nobody else answers.
         first_token_s = None if alone else spec.limits.first_token_s
