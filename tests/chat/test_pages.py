@@ -34,7 +34,8 @@ async def stand(sqlite_database: Database, tmp_path: Path, static: Path):
 
 async def test_the_page_and_its_policy(stand: Stand) -> None:
     page = Page(stand.url, "")
-    for path in ("/", "/c/0192e4a0-0000-7000-8000-000000000000"):
+    places = ("/manage", "/manage/receipts/0192e4a0-0000-7000-8000-000000000000", "/sign-in")
+    for path in ("/", "/c/0192e4a0-0000-7000-8000-000000000000", *places):
         reply = await page.call("GET", path)
         assert (reply.status, reply.body.decode()) == (200, HTML)
         policy = reply.headers["content-security-policy"]

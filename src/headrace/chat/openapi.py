@@ -274,6 +274,14 @@ def _pages() -> list[Operation]:
     return [
         page("/", "getPage", "The chat's page."),
         page("/c/{conversation}", "getPageAt", "The same page, at a conversation.", _CONVERSATION),
+        page("/manage", "getManagePage", "The same page, at the ledger's first view."),
+        page(
+            "/manage/{page}",
+            "getManagePageAt",
+            "The same page, at a view of the ledger.",
+            Parameter("page", "path", "The view, such as `spend` or `receipts/ID`."),
+        ),
+        page("/sign-in", "getSignInPage", "The same page, at the sign-in."),
         Operation(
             method="GET",
             path="/assets/{name}",

@@ -18,6 +18,8 @@ CONTENT_POLICY = (
 # Names of assets carry a hash of their content.
 _FOR_EVER = "public, max-age=31536000, immutable"
 _ASK_AGAIN = "no-cache"
+# What the client shows; the pages hold no data, which comes by routes with stricter rules.
+_PLACES = ("/c/{conversation}", "/manage", "/manage/{page:path}", "/sign-in")
 _TYPES = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
@@ -55,7 +57,7 @@ def page_routes(static: Path = STATIC) -> list[RuledRoute]:
     top = [name for name in files if "/" not in name and name != "index.html"]
     return [
         route("/", index, methods=["GET"], rule=Rule.PUBLIC),
-        route("/c/{conversation}", index, methods=["GET"], rule=Rule.PUBLIC),
+        *(route(path, index, methods=["GET"], rule=Rule.PUBLIC) for path in _PLACES),
         route("/assets/{name:path}", asset, methods=["GET"], rule=Rule.PUBLIC),
         *(route(f"/{name}", asset, methods=["GET"], rule=Rule.PUBLIC) for name in top),
     ]
