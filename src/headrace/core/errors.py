@@ -24,6 +24,8 @@ HeadraceError
 
 from typing import ClassVar, NamedTuple
 
+from headrace.core.limits import LimitState
+
 
 class UpstreamReply(NamedTuple):
     """What an upstream answered instead of an answer, for clients who speak its dialect."""
@@ -137,9 +139,14 @@ class Retryable(HeadraceError):
 
 
 class RateLimited(Retryable):
-    """This caller sends more than it may."""
+    """This caller sends more than it may.
+
+    Attributes:
+        limits: How the limits stand that bind the caller; empty where no limit did it.
+    """
 
     kind = "rate_limited"
+    limits: tuple[LimitState, ...] = ()
 
 
 class Overloaded(Retryable):

@@ -1,6 +1,11 @@
 """Whose data: every owned row, file and cached prefix carries these two ids."""
 
+from typing import Literal
+
 import msgspec
+
+NodeKind = Literal["organisation", "team", "account", "key"]
+"""What a limit or a budget may stand at."""
 
 
 class Scope(msgspec.Struct, frozen=True):
