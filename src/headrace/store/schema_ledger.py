@@ -5,9 +5,40 @@ Money is integer nano-dollars, times are UTC nanoseconds since 1970. `spend_…`
 foreign keys as the receipts are.
 """
 
+from typing import Any
+
 from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Index, Integer, Table, Text
 
 from headrace.store.schema import metadata
+
+SPEND_DIMENSIONS = (
+    "team_id",
+    "account_id",
+    "key_id",
+    "model_id",
+    "release_digest",
+    "purpose",
+)
+"""What spending is told apart by, besides time; `team_id` is empty for calls of no team."""
+
+SPEND_FIGURES = (
+    "calls",
+    "failed",
+    "input_tokens",
+    "cached_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "price_nano",
+    "cost_nano",
+    "loss_nano",
+    "saved_nano",
+    "machine_ns",
+    "prefill_machine_ns",
+)
+"""What is summed up."""
+
+# SQLite: the key is the table, not an index beside it.
+_CLUSTERED: dict[str, Any] = {"sqlite_with_rowid": False}
 
 # Sums of `generation`, written with its rows: by node of the account tree and hour for budgets
 # (`node_id` is an organisation, a team, an account or a key) …
@@ -19,38 +50,25 @@ spend_hour = Table(
     # Whose journal holds the calls: each worker keeps to its own part of a budget.
     Column("worker", Text, primary_key=True),
     Column("charged_nano", BigInteger, nullable=False),
+    **_CLUSTERED,
 )
 
-# … by day (UTC) and everything that reports ask for …
-spend_day = Table(
-    "spend_day",
-    metadata,
-    Column("organisation_id", Text, primary_key=True),
-    Column("day_ns", BigInteger, primary_key=True, autoincrement=False),
-    Column("team_id", Text, primary_key=True),
-    Column("account_id", Text, primary_key=True),
-    Column("key_id", Text, primary_key=True),
-    Column("model_id", Text, primary_key=True),
-    Column("release_digest", Text, primary_key=True),
-    Column("purpose", Text, primary_key=True),
-    *(
-        Column(name, BigInteger, nullable=False)
-        for name in (
-            "calls",
-            "failed",
-            "input_tokens",
-            "cached_tokens",
-            "output_tokens",
-            "reasoning_tokens",
-            "price_nano",
-            "cost_nano",
-            "loss_nano",
-            "saved_nano",
-            "machine_ns",
-            "prefill_machine_ns",
-        )
-    ),
-)
+
+def _spend(name: str, time: str) -> Table:
+    return Table(
+        name,
+        metadata,
+        Column("organisation_id", Text, primary_key=True),
+        Column(time, BigInteger, primary_key=True, autoincrement=False),
+        *(Column(each, Text, primary_key=True) for each in SPEND_DIMENSIONS),
+        *(Column(each, BigInteger, nullable=False) for each in SPEND_FIGURES),
+        **_CLUSTERED,
+    )
+
+
+# … by day and by month (UTC, of the call's beginning) and everything that reports ask for …
+spend_day = _spend("spend_day", "day_ns")
+spend_month = _spend("spend_month", "month_ns")
 
 # … and by conversation.
 spend_conversation = Table(
@@ -67,6 +85,7 @@ spend_conversation = Table(
     Column("price_nano", BigInteger, nullable=False),
     Column("cost_nano", BigInteger, nullable=False),
     Index(None, "organisation_id", "last_ns"),
+    **_CLUSTERED,
 )
 
 # The books: what all entries of an account of the ledger come to. Debits are positive.
@@ -77,6 +96,7 @@ balance = Table(
     Column("name", Text, primary_key=True),
     Column("amount_nano", BigInteger, nullable=False),
     Column("entries", BigInteger, nullable=False),
+    **_CLUSTERED,
 )
 
 # Entries that are not those of a call: refunds, hours of hardware, assets.
@@ -121,6 +141,7 @@ outcome_day = Table(
     Column("model_id", Text, primary_key=True),
     Column("kind", Text, primary_key=True),
     Column("count", BigInteger, nullable=False),
+    **_CLUSTERED,
 )
 
 budget = Table(
@@ -229,6 +250,7 @@ hardware_hour = Table(
         Column(name, BigInteger, nullable=False)
         for name in ("up_ns", "busy_ns", "energy_mj", "estimated_mj", "cost_nano", "idle_nano")
     ),
+    **_CLUSTERED,
 )
 
 # A release that was trained for money, paid back by the tokens it serves.

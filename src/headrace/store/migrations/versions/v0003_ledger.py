@@ -8,13 +8,30 @@ from headrace.store.schema import FreeText
 revision = "0003"
 down_revision = "0002"
 
+_FIGURES = (
+    "calls",
+    "failed",
+    "input_tokens",
+    "cached_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "price_nano",
+    "cost_nano",
+    "loss_nano",
+    "saved_nano",
+    "machine_ns",
+    "prefill_machine_ns",
+)
+_PLACES = ("team_id", "account_id", "key_id", "model_id", "release_digest", "purpose")
+
 
 def upgrade() -> None:
     _columns()
     _team()
     _credential()
     _spend_hour()
-    _spend_day()
+    _spend("spend_day", "day_ns")
+    _spend("spend_month", "month_ns")
     _spend_conversation()
     _balance()
     _posting()
@@ -54,8 +71,9 @@ def _columns() -> None:
     op.add_column("generation", sa.Column("prefill_machine_ns", sa.BigInteger))
     op.add_column("generation", sa.Column("unbilled_tokens", sa.BigInteger))
     op.add_column("generation", sa.Column("idempotency_id", sa.Text))
-    _index("generation", "organisation_id", "model_id", "id")
-    _index("generation", "key_id", "id")
+    for columns in (("organisation_id", "account_id"), ("organisation_id",)):
+        op.drop_index(f"ix_generation_{'_'.join(columns)}_id", "generation")
+        _index("generation", *columns, "started_ns")
     for name in ("conversation", "idempotency"):
         there = sa.text(f"{name}_id IS NOT NULL")
         op.create_index(
@@ -116,43 +134,23 @@ def _spend_hour() -> None:
         sa.Column("worker", sa.Text, nullable=False),
         sa.Column("charged_nano", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("node_id", "hour_ns", "worker", name="pk_spend_hour"),
+        sqlite_with_rowid=False,
     )
 
 
-def _spend_day() -> None:
+def _spend(table: str, time: str) -> None:
+    key = ("organisation_id", time, *_PLACES)
     op.create_table(
-        "spend_day",
-        sa.Column("organisation_id", sa.Text, nullable=False),
-        sa.Column("day_ns", sa.BigInteger, nullable=False, autoincrement=False),
-        sa.Column("team_id", sa.Text, nullable=False),
-        sa.Column("account_id", sa.Text, nullable=False),
-        sa.Column("key_id", sa.Text, nullable=False),
-        sa.Column("model_id", sa.Text, nullable=False),
-        sa.Column("release_digest", sa.Text, nullable=False),
-        sa.Column("purpose", sa.Text, nullable=False),
-        sa.Column("calls", sa.BigInteger, nullable=False),
-        sa.Column("failed", sa.BigInteger, nullable=False),
-        sa.Column("input_tokens", sa.BigInteger, nullable=False),
-        sa.Column("cached_tokens", sa.BigInteger, nullable=False),
-        sa.Column("output_tokens", sa.BigInteger, nullable=False),
-        sa.Column("reasoning_tokens", sa.BigInteger, nullable=False),
-        sa.Column("price_nano", sa.BigInteger, nullable=False),
-        sa.Column("cost_nano", sa.BigInteger, nullable=False),
-        sa.Column("loss_nano", sa.BigInteger, nullable=False),
-        sa.Column("saved_nano", sa.BigInteger, nullable=False),
-        sa.Column("machine_ns", sa.BigInteger, nullable=False),
-        sa.Column("prefill_machine_ns", sa.BigInteger, nullable=False),
-        sa.PrimaryKeyConstraint(
-            "organisation_id",
-            "day_ns",
-            "team_id",
-            "account_id",
-            "key_id",
-            "model_id",
-            "release_digest",
-            "purpose",
-            name="pk_spend_day",
+        table,
+        *(
+            sa.Column(name, sa.BigInteger, nullable=False, autoincrement=False)
+            if name == time
+            else sa.Column(name, sa.Text, nullable=False)
+            for name in key
         ),
+        *(sa.Column(name, sa.BigInteger, nullable=False) for name in _FIGURES),
+        sa.PrimaryKeyConstraint(*key, name=f"pk_{table}"),
+        sqlite_with_rowid=False,
     )
 
 
@@ -170,6 +168,7 @@ def _spend_conversation() -> None:
         sa.Column("price_nano", sa.BigInteger, nullable=False),
         sa.Column("cost_nano", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("organisation_id", "conversation_id", name="pk_spend_conversation"),
+        sqlite_with_rowid=False,
     )
     _index("spend_conversation", "organisation_id", "last_ns")
 
@@ -182,6 +181,7 @@ def _balance() -> None:
         sa.Column("amount_nano", sa.BigInteger, nullable=False),
         sa.Column("entries", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("organisation_id", "name", name="pk_balance"),
+        sqlite_with_rowid=False,
     )
 
 
@@ -236,6 +236,7 @@ def _outcome_day() -> None:
             "kind",
             name="pk_outcome_day",
         ),
+        sqlite_with_rowid=False,
     )
 
 
@@ -375,6 +376,7 @@ def _hardware_hour() -> None:
         sa.Column("cost_nano", sa.BigInteger, nullable=False),
         sa.Column("idle_nano", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("organisation_id", "name", "hour_ns", name="pk_hardware_hour"),
+        sqlite_with_rowid=False,
     )
 
 
@@ -396,13 +398,8 @@ def _release_asset() -> None:
 def _sums() -> None:
     """The sums of the calls that are there already, none of which was charged."""
     op.execute(
-        """
-        INSERT INTO spend_day (
-            organisation_id, day_ns, team_id, account_id, key_id, model_id, release_digest,
-            purpose, calls, failed, input_tokens, cached_tokens, output_tokens,
-            reasoning_tokens, price_nano, cost_nano, loss_nano, saved_nano, machine_ns,
-            prefill_machine_ns
-        )
+        f"""
+        INSERT INTO spend_day (organisation_id, day_ns, {", ".join((*_PLACES, *_FIGURES))})
         SELECT organisation_id, started_ns - started_ns % 86400000000000, '', account_id,
             key_id, model_id, release_digest, purpose, COUNT(*),
             SUM(CASE WHEN stop IN ('failed', 'interrupted') THEN 1 ELSE 0 END),
@@ -412,5 +409,20 @@ def _sums() -> None:
         FROM generation
         WHERE stop IS NOT NULL
         GROUP BY 1, 2, 4, 5, 6, 7, 8
-        """
+        """  # noqa: S608 - of the names above alone
+    )
+    month = {
+        "sqlite": "CAST(strftime('%s', day_ns / 1000000000, 'unixepoch', 'start of month')"
+        " AS INTEGER)",
+        "postgresql": "CAST(EXTRACT(EPOCH FROM date_trunc('month',"
+        " to_timestamp(day_ns / 1000000000) AT TIME ZONE 'UTC')) AS BIGINT)",
+    }[op.get_bind().dialect.name]
+    op.execute(
+        f"""
+        INSERT INTO spend_month (organisation_id, month_ns, {", ".join((*_PLACES, *_FIGURES))})
+        SELECT organisation_id, {month} * 1000000000, {", ".join(_PLACES)},
+            {", ".join(f"SUM({name})" for name in _FIGURES)}
+        FROM spend_day
+        GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+        """  # noqa: S608 - of the names above alone
     )
