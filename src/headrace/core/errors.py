@@ -12,6 +12,7 @@ HeadraceError
 ├── NotFound                no such object
 │   └── ModelNotFound       no such model
 ├── Conflict                the object is in a state that forbids this
+├── BudgetSpent             the caller's money does not reach for this call
 ├── RateLimited             too many requests of this caller; `retry_after_s`
 ├── Overloaded              too many requests of everybody; `retry_after_s`
 ├── EngineFailed            the engine died or broke in mid-answer
@@ -126,6 +127,12 @@ class Conflict(HeadraceError):
     """The object is in a state that forbids this."""
 
     kind = "conflict"
+
+
+class BudgetSpent(HeadraceError):
+    """A hard budget has too little left for this call; asking again soon changes nothing."""
+
+    kind = "budget_spent"
 
 
 class Retryable(HeadraceError):

@@ -153,6 +153,8 @@ budget = Table(
     Column("node_id", Text, nullable=False),
     Column("period", Text, nullable=False),
     Column("limit_nano", BigInteger, nullable=False),
+    # What its node had been charged in all when it was made: where "once" begins to count.
+    Column("base_nano", BigInteger, nullable=False),
     Column("hard", Integer, nullable=False),
     # JSON: shares in percent at which somebody is told, and where.
     Column("warn_percent", Text, nullable=False),

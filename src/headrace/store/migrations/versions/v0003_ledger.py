@@ -249,6 +249,7 @@ def _budget() -> None:
         sa.Column("node_id", sa.Text, nullable=False),
         sa.Column("period", sa.Text, nullable=False),
         sa.Column("limit_nano", sa.BigInteger, nullable=False),
+        sa.Column("base_nano", sa.BigInteger, nullable=False),
         sa.Column("hard", sa.Integer, nullable=False),
         sa.Column("warn_percent", sa.Text, nullable=False),
         sa.Column("webhook_url", sa.Text, nullable=True),
