@@ -1,6 +1,7 @@
 """Ask: one call as an endpoint hands it to the gateway, read only as far as somebody needs it."""
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -14,6 +15,15 @@ from headrace.wire.strict_json import check_depth
 # A conversation is known by its first turn and what stands above it; more would change.
 _AFFINITY_BYTES = 4_096
 _SESSION_HEADERS = ("x-claude-code-session-id", "session-id", "thread-id")
+_CONVERSATION_HEADERS = ("headrace-conversation-id", *_SESSION_HEADERS)
+_CONVERSATION = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+# What a template may add to what a client wrote: a preamble, the roles, how tools are called.
+_TEMPLATE_TOKENS = 1_024
+_IMAGE_TOKENS_MAX = 8_192
+_BYTES_PER_TOKEN = 4
+# Within strings, quotation marks are escaped, so no text can look like a part.
+_IMAGE = re.compile(rb'"type"\s*:\s*"(?:input_)?image(?:_url)?"')
+_OPAQUE = re.compile(rb'"type"\s*:\s*"(?:file|input_file|document|input_audio)"|"file_id"')
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -29,6 +39,22 @@ class Asked(msgspec.Struct, frozen=True):
     echo: openai_responses.Echo = openai_responses.Echo()
 
 
+class Size(msgspec.Struct, frozen=True):
+    """How much a body can come to in tokens, without a tokenizer.
+
+    No token is shorter than a byte, so the bytes bound the tokens of its text. `input_tokens_max`
+    is None where nothing but the model's context bounds them, as with a file; `input_tokens` is
+    about how many they are. `images` are those it holds or names.
+    """
+
+    input_tokens_max: int | None = None
+    input_tokens: int = 0
+    images: int = 0
+
+
+UNKNOWN = Size()
+
+
 class Ask:
     """One call in the dialect of its client.
 
@@ -37,14 +63,30 @@ class Ask:
         model: The public name of the model.
         read: Decodes the whole request; called at most once.
         passage: The call as it came, where an upstream of the same dialect may take it so.
+        size: How much it may come to.
+        conversation_id: Which conversation it belongs to, as its client says.
+        purpose: What it is for, where its client says so.
     """
 
     def __init__(
-        self, dialect: str, model: str, read: Callable[[], Asked], passage: Passage | None = None
+        self,
+        dialect: str,
+        model: str,
+        read: Callable[[], Asked],
+        passage: Passage | None = None,
+        *,
+        size: Size = UNKNOWN,
+        conversation_id: str | None = None,
+        purpose: str | None = None,
     ) -> None:
         self.dialect = dialect
         self.model = model
         self.passage = passage
+        self.size = size
+        self.conversation_id = conversation_id
+        self.purpose = purpose
+        # Of a batch's line: the same each time that it is tried.
+        self.idempotency_id: str | None = None
         self._read = read
         self._asked: Asked | None = None
 
@@ -56,6 +98,31 @@ class Ask:
     def replaced(self, request: Request) -> "Ask":
         """The same call with another request."""
         return Ask.of(msgspec.structs.replace(self.asked, request=request), self.dialect)
+
+    @property
+    def output_tokens_max(self) -> int | None:
+        """How many tokens its client lets each answer have; None: it does not say."""
+        if self.passage is not None:
+            return self.passage.output_tokens_max
+        return self.asked.request.max_tokens
+
+    @property
+    def answers(self) -> int:
+        """How many answers it asks for."""
+        return 1 if self.passage is None else self.passage.answers
+
+    def limited(self, output_tokens: int) -> "Ask":
+        """The same call with so many tokens for each answer, of which its client said nothing."""
+
+        def read() -> Asked:
+            asked = self.asked
+            request = msgspec.structs.replace(asked.request, max_tokens=output_tokens)
+            return msgspec.structs.replace(asked, request=request)
+
+        passage = self.passage
+        if passage is not None:
+            passage = msgspec.structs.replace(passage, output_tokens_affordable=output_tokens)
+        return Ask(self.dialect, self.model, read, passage)
 
     @property
     def stream(self) -> bool:
@@ -95,6 +162,11 @@ class Ask:
 class _Peeked(msgspec.Struct):
     model: str
     stream: bool | None = False
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    max_output_tokens: int | None = None
+    n: int | None = None
+    best_of: int | None = None
 
 
 class _Opening(msgspec.Struct):
@@ -129,7 +201,39 @@ def peek(
         raise InvalidRequest(f"The body is not valid JSON: {error}") from None
     except (msgspec.MsgspecError, RecursionError):
         return None
-    return peeked.model, Passage(body, headers, query, bool(peeked.stream))
+    return peeked.model, Passage(
+        body,
+        headers,
+        query,
+        bool(peeked.stream),
+        # Which of them an upstream goes by is its own affair.
+        max(
+            peeked.max_tokens or 0,
+            peeked.max_completion_tokens or 0,
+            peeked.max_output_tokens or 0,
+        )
+        or None,
+        max(1, peeked.n or 1, peeked.best_of or 1),
+    )
+
+
+def size_of(body: bytes) -> Size:
+    """How much a body may come to."""
+    images = len(_IMAGE.findall(body)) if b'"image' in body or b'"input_image' in body else 0
+    bound: int | None = len(body) + _TEMPLATE_TOKENS + images * _IMAGE_TOKENS_MAX
+    # Documents and sounds come to more tokens than they have bytes.
+    if b'"file' in body or b'"document"' in body or b'"input_' in body:
+        bound = None if _OPAQUE.search(body) else bound
+    return Size(bound, len(body) // _BYTES_PER_TOKEN, images)
+
+
+def conversation_of(headers: Mapping[str, str]) -> str | None:
+    """The id by which a client names its conversation, if it does."""
+    for name in _CONVERSATION_HEADERS:
+        named = headers.get(name)
+        if named is not None and _CONVERSATION.fullmatch(named):
+            return named
+    return None
 
 
 def _opening(body: bytes) -> bytes:

@@ -84,13 +84,18 @@ class Passage(msgspec.Struct, frozen=True):
     """A client's call as it came, for an upstream that speaks the same dialect.
 
     `body` is JSON in UTF-8, checked for syntax only; `headers` have lower-case names and no
-    credentials; `query` is what stood behind the question mark.
+    credentials; `query` is what stood behind the question mark. `output_tokens_max` is the limit
+    that it names for each of its `answers`; where it names none, `output_tokens_affordable` may
+    say how many a budget buys, which the upstream is then told.
     """
 
     body: bytes
     headers: Mapping[str, str]
     query: str
     stream: bool
+    output_tokens_max: int | None = None
+    answers: int = 1
+    output_tokens_affordable: int | None = None
 
 
 class Passed(msgspec.Struct, frozen=True):

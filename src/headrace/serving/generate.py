@@ -11,11 +11,11 @@ from functools import partial
 from headrace.core.errors import HeadraceError, Retryable, of_kind
 from headrace.core.events import Event, Failed
 from headrace.identity.keys import Caller
-from headrace.serving.ask import Ask, Asked, peek
+from headrace.serving.ask import Ask, Asked, conversation_of, peek, size_of
 from headrace.serving.call import Generation, Item
 from headrace.serving.dialects import Dialect, Encoder, Envelope, Headers
 from headrace.serving.endpoint import Endpoint, Exchange
-from headrace.serving.engine import Passed
+from headrace.serving.engine import Passage, Passed
 from headrace.serving.gateway import Gateway
 from headrace.wire import anthropic
 
@@ -24,6 +24,7 @@ _STUCK_BEATS_MAX = 12
 _TOGETHER_MAX = 256
 _FORWARDED = ("anthropic-", "openai-", "x-claude-code-", "session-id", "thread-id", "trace")
 _FILE = b'"file_id"'
+_PURPOSE = "headrace-purpose"
 _EVENT_STREAM = b"text/event-stream; charset=utf-8"
 _UNBUFFERED = (b"x-accel-buffering", b"no")
 _log = logging.getLogger(__name__)
@@ -38,13 +39,33 @@ def read_ask(
         InvalidRequest: It is not one.
     """
     read = partial(dialect.decode, body, headers, depth_max=depth_max)
+    found = _passage(gateway, dialect.name, body, headers, query, depth_max=depth_max)
+    if found is not None:
+        model, passage = found
+    else:
+        asked = read()
+        model, passage, read = asked.request.model, None, lambda: asked
+    return Ask(
+        dialect.name,
+        model,
+        read,
+        passage,
+        size=size_of(body),
+        conversation_id=conversation_of(headers),
+        purpose=headers.get(_PURPOSE),
+    )
+
+
+def _passage(
+    gateway: Gateway, dialect: str, body: bytes, headers: Headers, query: str, *, depth_max: int
+) -> tuple[str, Passage] | None:
+    """The model of a call that an upstream may take as it came, and the call."""
     # A file of ours means nothing to an upstream; its content has to stand in its place.
-    if gateway.relays(dialect.name) and _FILE not in body:
-        forwarded = {name: value for name, value in headers.items() if name.startswith(_FORWARDED)}
-        peeked = peek(body, forwarded, query, depth_max=depth_max)
-        if peeked is not None and gateway.relays(dialect.name, peeked[0]):
-            return Ask(dialect.name, peeked[0], read, peeked[1])
-    return Ask.of(read(), dialect.name)
+    if not gateway.relays(dialect) or _FILE in body:
+        return None
+    forwarded = {name: value for name, value in headers.items() if name.startswith(_FORWARDED)}
+    peeked = peek(body, forwarded, query, depth_max=depth_max)
+    return peeked if peeked is not None and gateway.relays(dialect, peeked[0]) else None
 
 
 class Generate(Endpoint[Ask]):
