@@ -69,7 +69,7 @@ def amount(rates: Rates, usage: Usage, *, images: int = 0, tier: Tier = "standar
         + (images * tiered.image + tiered.call) * PER_MILLION
     )
     percent = rates.batch_percent if tier == "batch" else _WHOLE_PERCENT
-    return NanoDollars(_half_even(micro * percent, PER_MILLION * _WHOLE_PERCENT))
+    return NanoDollars(half_even(micro * percent, PER_MILLION * _WHOLE_PERCENT))
 
 
 def worst(
@@ -84,14 +84,14 @@ def worst(
         for one in reached
     )
     percent = rates.batch_percent if tier == "batch" else _WHOLE_PERCENT
-    return NanoDollars(_half_even(highest * percent, PER_MILLION * _WHOLE_PERCENT))
+    return NanoDollars(half_even(highest * percent, PER_MILLION * _WHOLE_PERCENT))
 
 
 def saved(rates: Rates, usage: Usage) -> NanoDollars:
     """What the cached input of a call would have come to in addition, uncached."""
     tiered = rates.of(usage.input)
     less = tiered.input - _or(tiered.cached, tiered.input)
-    return NanoDollars(_half_even(usage.cached * less, PER_MILLION))
+    return NanoDollars(half_even(usage.cached * less, PER_MILLION))
 
 
 def _dearest_input(rates: Rates) -> int:
@@ -107,7 +107,8 @@ def _or(rate: int | None, other: int) -> int:
     return other if rate is None else rate
 
 
-def _half_even(value: int, unit: int) -> int:
+def half_even(value: int, unit: int) -> int:
+    """`value / unit`, rounded half to even; `unit` is more than 0."""
     whole, rest = divmod(value, unit)
     twice = 2 * rest
     return whole + (twice > unit or (twice == unit and whole % 2 == 1))

@@ -1,0 +1,123 @@
+"""Price book: which rates hold for a model or an upstream's model, at any time.
+
+A look-up is two dictionary reads and a comparison: each target's versions stand in a timeline
+that keeps the stretch of time it was last asked for.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from headrace.core.clock import Clock
+from headrace.core.scope import Scope
+from headrace.ledger.prices import Price, Rates
+from headrace.store import prices as rows
+from headrace.store.database import Database
+from headrace.store.prices import PriceVersion
+
+_ALWAYS_NS = 1 << 63
+
+
+class _Timeline:
+    """The versions of one target, by their time."""
+
+    __slots__ = ("_from_ns", "_now", "_until_ns", "versions")
+
+    def __init__(self, versions: Sequence[Price]) -> None:
+        # A stable sort: of two with one time the later one made holds.
+        self.versions = tuple(sorted(versions, key=lambda price: price.effective_ns))
+        self._from_ns = self._until_ns = 0
+        self._now: Price | None = None
+
+    def at(self, at_ns: int) -> Price | None:
+        """The version that holds at a time."""
+        if self._from_ns <= at_ns < self._until_ns:
+            return self._now
+        now, from_ns, until_ns = None, -_ALWAYS_NS, _ALWAYS_NS
+        for version in self.versions:
+            if version.effective_ns > at_ns:
+                until_ns = version.effective_ns
+                break
+            now, from_ns = version, version.effective_ns
+        self._now, self._from_ns, self._until_ns = now, from_ns, until_ns
+        return now
+
+
+class PriceBook:
+    """All prices and costs of an organisation, in memory.
+
+    Args:
+        database: Where the versions are kept.
+        clock: The house's clock.
+        scope: Of the organisation that charges.
+        first_targets: For each public model that an upstream answers first, that target's
+            `UPSTREAM/MODEL`, whose list price is charged where no price is set.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        scope: Scope,
+        first_targets: Mapping[str, str] | None = None,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._scope = scope
+        self._first_targets = dict(first_targets or {})
+        self._prices: Mapping[str, _Timeline] = {}
+        self._costs: Mapping[str, _Timeline] = {}
+
+    async def reload(self) -> None:
+        """Read all versions anew."""
+        found = await self._database.read(lambda connection: rows.every(connection, self._scope))
+        self._costs = {
+            target: _Timeline(_held(versions)) for target, versions in _by_target(found, "cost")
+        }
+        listed = {
+            target: [one for one in _held(versions) if one.origin == "list"]
+            for target, versions in _by_target(found, "cost")
+        }
+        charged = {target: _held(versions) for target, versions in _by_target(found, "price")}
+        for model_id, target in self._first_targets.items():
+            ours = charged.get(model_id, [])
+            first_ns = min((one.effective_ns for one in ours), default=_ALWAYS_NS)
+            before = [one for one in listed.get(target, []) if one.effective_ns < first_ns]
+            charged[model_id] = [*before, *ours]
+        self._prices = {target: _Timeline(versions) for target, versions in charged.items()}
+
+    def price(self, model_id: str, at_ns: int) -> Price | None:
+        """What a model's calls are charged; None: nothing, as nobody has said how much."""
+        timeline = self._prices.get(model_id)
+        return None if timeline is None else timeline.at(at_ns)
+
+    def cost(self, target_id: str, at_ns: int) -> Price | None:
+        """What an upstream charges for `UPSTREAM/MODEL`; None: unknown, or it is nobody's."""
+        timeline = self._costs.get(target_id)
+        return None if timeline is None else timeline.at(at_ns)
+
+
+def _by_target(
+    versions: Iterable[PriceVersion], side: str
+) -> Iterable[tuple[str, list[PriceVersion]]]:
+    found: dict[str, list[PriceVersion]] = {}
+    for version in versions:
+        if version.side == side:
+            found.setdefault(version.target, []).append(version)
+    return found.items()
+
+
+def _held(versions: Sequence[PriceVersion]) -> list[Price]:
+    """Versions as prices; what is set takes the place of all list prices after it."""
+    set_ns = min((one.effective_ns for one in versions if one.origin == "set"), default=_ALWAYS_NS)
+    return [
+        Price(
+            one.id,
+            one.target,
+            msgspec.json.decode(one.rates, type=Rates),
+            one.effective_ns,
+            one.origin,
+        )
+        for one in versions
+        if one.origin == "set" or one.effective_ns < set_ns
+    ]
