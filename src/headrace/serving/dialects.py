@@ -5,12 +5,13 @@ Status codes are chosen here and in `edge/routes.py`, nowhere below.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from math import ceil
 from typing import ClassVar, Protocol
 
 import msgspec
 
 from headrace.core.clock import Clock
-from headrace.core.errors import HeadraceError, Retryable, Unauthenticated
+from headrace.core.errors import HeadraceError, RateLimited, Retryable, Unauthenticated
 from headrace.core.events import Event
 from headrace.edge.routes import STATUS
 from headrace.serving.ask import Asked
@@ -19,6 +20,7 @@ from headrace.wire import anthropic, openai_chat, openai_responses
 Headers = dict[str, str]
 
 _NS_PER_S = 1_000_000_000
+_MS_PER_S = 1_000
 
 
 class Encoder(Protocol):
@@ -50,7 +52,13 @@ def retry_headers(error: HeadraceError) -> list[tuple[bytes, bytes]]:
     if isinstance(error, Unauthenticated):
         return [(b"x-should-retry", b"false")]
     if isinstance(error, Retryable) and error.retry_after_s is not None:
-        return [(b"retry-after", str(max(1, round(error.retry_after_s))).encode())]
+        # Up, as whoever comes too early is refused again; clients prefer milliseconds.
+        return [
+            (b"retry-after", b"%d" % max(1, ceil(error.retry_after_s))),
+            (b"retry-after-ms", b"%d" % max(1, ceil(error.retry_after_s * _MS_PER_S))),
+        ]
+    if isinstance(error, RateLimited) and error.limits:
+        return [(b"x-should-retry", b"false")]  # the call is more than its limit ever allows
     return []
 
 
