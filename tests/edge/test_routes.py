@@ -1,4 +1,5 @@
 import hmac
+from typing import get_args
 
 import pytest
 from starlette.requests import Request
@@ -9,17 +10,29 @@ from headrace.core.errors import Conflict, HeadraceError, Overloaded
 from headrace.core.scope import Scope
 from headrace.edge.bodies import read_body
 from headrace.edge.routes import Rule, create_app, error_response, json_response, route
+from headrace.store.accounts import Role
+from headrace.store.sessions import Visitor
 from support.asgi import Header, request
 
 OWNER = Scope("organisation", "owner")
+RULED = {
+    Rule.SESSION: {"owner", "admin", "member", "viewer"},
+    Rule.MEMBER: {"owner", "admin", "member"},
+    Rule.VIEWER: {"owner", "admin", "viewer"},
+    Rule.ADMIN: {"owner", "admin"},
+    Rule.OWNER: {"owner"},
+}
 
 
 class _Doorman:
-    async def session(self, cookie: str) -> Scope | None:
-        return OWNER if cookie == "good" else None
+    async def session(self, cookie: str) -> Visitor | None:
+        if cookie == "good":
+            return Visitor(OWNER, "owner")
+        return Visitor(OWNER, cookie) if cookie in get_args(Role) else None  # pyright: ignore[reportArgumentType] - as checked
 
-    def operator(self, credential: str) -> Scope | None:
-        return OWNER if hmac.compare_digest(credential, "run-file") else None
+    def operator(self, credential: str) -> Visitor | None:
+        known = hmac.compare_digest(credential, "run-file")
+        return Visitor(OWNER, "owner") if known else None
 
 
 async def _whoami(request: Request) -> Response:
@@ -47,7 +60,8 @@ def app() -> ASGIApp:
         route("/broken", _break, methods=["GET"], rule=Rule.PUBLIC),
         route("/length", _length, methods=["POST"], rule=Rule.PUBLIC),
         route("/mine", _whoami, methods=["GET", "POST"], rule=Rule.SESSION),
-        route("/operate", _whoami, methods=["POST"], rule=Rule.OPERATOR),
+        route("/operate", _whoami, methods=["POST"], rule=Rule.OWNER),
+        *(route(f"/{rule.value}-only", _whoami, methods=["GET"], rule=rule) for rule in RULED),
     ]
 
     def not_found(_: Request, error: HeadraceError) -> Response:
@@ -104,7 +118,20 @@ async def test_a_session_route_needs_a_session_and_changes_an_origin(app: ASGIAp
     assert (await request(app, "POST", "/mine", headers=own)).status == 200
 
 
-async def test_an_operator_route_needs_the_credential(app: ASGIApp):
+@pytest.mark.parametrize("rule", RULED)
+@pytest.mark.parametrize("role", get_args(Role))
+async def test_a_rule_lets_its_roles_in_and_nobody_else(app: ASGIApp, rule: Rule, role: Role):
+    cookie = ("cookie", f"headrace_session_4747={role}")
+    reply = await request(app, "GET", f"/{rule.value}-only", headers=[cookie])
+    assert reply.status == (200 if role in RULED[rule] else 403)
+
+
+async def test_a_credential_alone_decides(app: ASGIApp):
+    both = [("cookie", "headrace_session_4747=good"), ("authorization", "Bearer wrong")]
+    assert (await request(app, "GET", "/mine", headers=both)).status == 401
+
+
+async def test_the_run_files_credential_opens_what_owners_may(app: ASGIApp):
     for credential in ("", "Bearer", "Bearer wrong", "Basic run-file"):
         reply = await request(app, "POST", "/operate", headers=[("authorization", credential)])
         assert reply.status == 401

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 
 from headrace.core.clock import ManualClock
 from headrace.core.errors import Forbidden, InvalidRequest, NotFound, Unauthenticated
-from headrace.core.scope import Scope
+from headrace.core.scope import Lineage, Scope
 from headrace.identity import delegation
 from headrace.identity.keys import Caller, KeyRing
 from headrace.identity.secrets import digest
@@ -26,7 +26,9 @@ async def test_a_key_opens_and_shows_its_secret_once(ring: KeyRing, home: Home):
     assert made.secret.startswith("hr-")
     assert len(made.secret) == 3 + 43
     assert made.secret not in repr(made)
-    assert ring.find(made.secret) == Caller(made.id, home.owner, "api", "person")
+    lineage = Lineage(home.organisation_id, None, home.owner_id, made.id)
+    caller = Caller(made.id, home.owner, "api", "person", lineage, "owner")
+    assert ring.find(made.secret) == caller
     (shown,) = await ring.list(home.owner)
     assert (shown.id, shown.last4) == (made.id, made.secret[-4:])
 
@@ -136,7 +138,9 @@ async def test_rotating_keeps_the_id_and_kills_the_old_secret(
     clock.move(_S)
     second = await ring.rotate(home.chat, "the chat", "chat")
     assert first.id == second.id
-    assert ring.find(second.secret) == Caller(first.id, home.chat, "chat", "service")
+    lineage = Lineage(home.organisation_id, None, home.chat_account_id, first.id)
+    expected = Caller(first.id, home.chat, "chat", "service", lineage, "member")
+    assert ring.find(second.secret) == expected
     with pytest.raises(Unauthenticated):
         ring.find(first.secret)
     assert len(await ring.list(home.chat)) == 1
@@ -177,7 +181,9 @@ async def test_a_service_acts_for_a_person(ring: KeyRing, home: Home, clock: Man
     until_s = clock.now_ns() // _S + 60
     header = delegation.sign(PEPPER, key.id, home.owner_id, until_s)
     caller = ring.authenticate(key.secret, header)
-    assert caller == Caller(key.id, home.owner, "chat", "service", home.owner_id)
+    lineage = Lineage(home.organisation_id, None, home.owner_id, key.id)
+    expected = Caller(key.id, home.owner, "chat", "service", lineage, "owner", None, home.owner_id)
+    assert caller == expected
     assert ring.authenticate(key.secret).scope == home.chat
     clock.move(60 * _S)
     with pytest.raises(Forbidden, match="expired"):

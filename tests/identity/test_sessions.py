@@ -8,6 +8,7 @@ from headrace.core.errors import Unauthenticated
 from headrace.identity.sessions import LINK_LIFE, SESSION_LIFE, Sessions
 from headrace.store.accounts import Home
 from headrace.store.database import Database
+from headrace.store.sessions import Visitor
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def _ns(life: timedelta) -> int:
 async def test_a_link_opens_one_session(sessions: Sessions, home: Home):
     token = await sessions.make_link(home.owner)
     secret = await sessions.redeem(token)
-    assert await sessions.find(secret) == home.owner
+    assert await sessions.find(secret) == Visitor(home.owner, "owner")
     with pytest.raises(Unauthenticated):
         await sessions.redeem(token)
     assert await sessions.find(token) is None
@@ -49,7 +50,7 @@ async def test_links_and_sessions_expire(sessions: Sessions, home: Home, clock: 
     clock.move(_ns(LINK_LIFE))
     with pytest.raises(Unauthenticated):
         await sessions.redeem(late)
-    assert await sessions.find(secret) == home.owner
+    assert await sessions.find(secret) == Visitor(home.owner, "owner")
     clock.move(_ns(SESSION_LIFE))
     assert await sessions.find(secret) is None
 
@@ -59,7 +60,7 @@ async def test_signing_out_ends_this_session_only(sessions: Sessions, home: Home
     second = await sessions.redeem(await sessions.make_link(home.owner))
     await sessions.end(first)
     assert await sessions.find(first) is None
-    assert await sessions.find(second) == home.owner
+    assert await sessions.find(second) == Visitor(home.owner, "owner")
 
 
 @pytest.mark.parametrize("token", ["", "x" * 43, "x" * 100_000, "\x00", "\udcff"])

@@ -21,8 +21,6 @@ from headrace.core.events import Delta, Event, Failed, Finished
 from headrace.core.messages import Text, user
 from headrace.core.models import Abilities, Model, Usage
 from headrace.core.requests import Request
-from headrace.core.scope import Scope
-from headrace.identity.keys import Caller
 from headrace.ledger.journal import Journal
 from headrace.ledger.meter import Meter
 from headrace.ledger.reader import read
@@ -36,12 +34,13 @@ from headrace.serving.metrics import Metrics
 from headrace.serving.pool import Pool
 from headrace.serving.queue import FairQueue
 from headrace.serving.router import Breaker, Route, Router, Target
+from support.callers import make_caller
 from support.serving import scripted
 from support.upstream import Answer, refused, streamed, upstream
 
 CLOCK = SystemClock()
 BUSY = {"error": {"kind": "overloaded", "message": "Busy.", "retry_after_s": 2}}
-CALLER = Caller("key", Scope("home", "owner"), "api", "person")
+CALLER = make_caller()
 
 
 def target(folder: Path, name: str, *steps: object, first_token_s: float | None = None) -> Target:

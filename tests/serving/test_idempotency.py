@@ -14,9 +14,9 @@ from starlette.types import Message, Send
 from headrace.core.clock import ManualClock
 from headrace.core.errors import Conflict, EngineFailed, InvalidRequest
 from headrace.core.scope import Scope
-from headrace.identity.keys import Caller
 from headrace.serving.idempotency import Idempotency, Keyed
 from headrace.store.database import Database
+from support.callers import make_caller
 from support.people import move_in
 from support.serving import Api, scripted, served_api
 
@@ -45,7 +45,7 @@ class Desk:
 
     async def ask(self, *, body: bytes = b"{}", answer: str = "stream", **other: str) -> "Sent":
         scope = Scope(self.scope.organisation_id, self.scope.account_id)
-        caller = Caller(other.get("key_id", "key"), scope, "api", "person")
+        caller = make_caller(other.get("key_id", "key"), scope)
         asked = Keyed(other.get("key", "k-1"), caller, other.get("target", "/v1/messages"), body)
         sent = Sent([])
         await self.idempotency.run(asked, sent, getattr(self, answer))
@@ -177,7 +177,7 @@ async def test_an_error_told_after_a_failure_passes_through(desk: Desk):
         sends.append(send)
         raise EngineFailed("it broke")
 
-    asked = Keyed("k", Caller("key", desk.scope, "api", "person"), "/", b"")
+    asked = Keyed("k", make_caller("key", desk.scope), "/", b"")
     with pytest.raises(EngineFailed):
         await desk.idempotency.run(asked, sent, fail)
     await sends[0]({"type": "http.response.body", "body": b"error"})
@@ -259,7 +259,7 @@ async def test_the_record_is_there_before_the_last_bytes_leave(desk: Desk):
             if message["type"] == "http.response.body" and not message.get("more_body", False):
                 raise Gone
 
-    asked = Keyed("k-1", Caller("key", desk.scope, "api", "person"), "/v1/messages", b"{}")
+    asked = Keyed("k-1", make_caller("key", desk.scope), "/v1/messages", b"{}")
     with pytest.raises(Gone):
         await desk.idempotency.run(asked, Vanishing([]), desk.stream)
     assert (await desk.ask()).body == b"".join(CHUNKS)

@@ -18,8 +18,6 @@ from headrace.core.clock import SystemClock
 from headrace.core.messages import Message, Text
 from headrace.core.models import Model
 from headrace.core.requests import Request
-from headrace.core.scope import Scope
-from headrace.identity.keys import Caller
 from headrace.ledger.journal import Journal
 from headrace.ledger.meter import Meter
 from headrace.serving import tracing
@@ -35,6 +33,7 @@ from headrace.serving.tracing import Tracer
 from headrace.serving.tracing_otel import OtelTracer
 from headrace.store.database import Database
 from headrace.up.traces import open_tracer
+from support.callers import make_caller
 from support.running import clean_environment
 from support.serving import Api, scripted, served_api
 from support.upstream import Answer, Upstream
@@ -192,7 +191,7 @@ async def test_a_fall_back_is_a_second_span_below_the_call(
     )
     said = Message("user", (Text("busy"),))
     ask = Ask.of(Asked(Request(model="parrot", messages=(said,))), "anthropic")
-    caller = Caller("key", Scope("home", "owner"), "api", "person")
+    caller = make_caller()
     for each in (main, spare):
         await each.engine.start()
     async with gateway.generate(caller, ask) as generation:

@@ -35,7 +35,9 @@ def test_a_released_database_opens(dump: Path, tmp_path: Path):
         assert owner is not None
         assert owner.name == "Ada \x00 Ünïcode"
         assert [key.id for key in keys.visible(connection, _OWNER)] == ["key-1"]
-        assert sessions.find(connection, "session-hash", now_ns=9) == _OWNER
+        assert sessions.find(connection, "session-hash", now_ns=9) == sessions.Visitor(
+            _OWNER, "owner"
+        )
         release = releases.get_release(connection, _OWNER, "sha256:" + "ab" * 32)
         assert release is not None
         assert release.state == "adopted"

@@ -37,8 +37,8 @@ def test_a_session_is_its_accounts_until_it_ends(database: Database):
             lambda connection: sessions.find(connection, session, now_ns=now_ns)
         )
 
-    assert find("mine") == people.member
-    assert find("theirs") == people.stranger
+    assert find("mine") == sessions.Visitor(people.member, "member")
+    assert find("theirs") == sessions.Visitor(people.stranger, "owner")
     assert find("mine", 100) is None
     database.write_now(lambda connection: sessions.end(connection, "mine"))
     assert find("mine") is None

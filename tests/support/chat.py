@@ -26,6 +26,7 @@ from headrace.serving.engine import Engine
 from headrace.store import accounts
 from headrace.store.database import Database
 from headrace.store.messages import Limits
+from headrace.store.sessions import Visitor
 from headrace.up.server import Server, bind, url_of
 from support.serving import PEPPER, Api, served_api
 
@@ -177,10 +178,10 @@ class _Doorman:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
 
-    async def session(self, cookie: str) -> Scope | None:
+    async def session(self, cookie: str) -> Visitor | None:
         return await self._sessions.find(cookie)
 
-    def operator(self, credential: str) -> Scope | None:
+    def operator(self, credential: str) -> Visitor | None:
         del credential
         return None
 

@@ -10,7 +10,6 @@ import msgspec
 
 from headrace.config.settings import Settings, load_settings
 from headrace.core.clock import SystemClock
-from headrace.core.scope import Scope
 from headrace.edge.routes import create_app
 from headrace.identity.keys import KeyRing
 from headrace.ledger.journal import Journal
@@ -32,6 +31,7 @@ from headrace.store.database import Database
 from headrace.store.file_store import FileStore
 from headrace.store.generations import Generation
 from headrace.store.home import bootstrap
+from headrace.store.sessions import Visitor
 from headrace.up.routing import make_router
 from headrace.up.server import Server, bind, url_of
 from headrace.up.traces import open_tracer
@@ -42,11 +42,11 @@ PEPPER = b"p" * 32
 class Nobody:
     """No sessions and no operator: only keys open doors here."""
 
-    async def session(self, cookie: str) -> Scope | None:
+    async def session(self, cookie: str) -> Visitor | None:
         del cookie
         return None
 
-    def operator(self, credential: str) -> Scope | None:
+    def operator(self, credential: str) -> Visitor | None:
         del credential
         return None
 

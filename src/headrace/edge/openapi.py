@@ -26,8 +26,10 @@ _REF = "#/components/schemas/"
 _SECURITY: Mapping[Rule, list[dict[str, list[str]]]] = {
     Rule.PUBLIC: [],
     Rule.KEY: [{"bearer": []}, {"apiKey": []}],
-    Rule.SESSION: [{"session": []}],
-    Rule.OPERATOR: [{"operator": []}],
+    **{
+        rule: [{"session": []}, {"operator": []}]
+        for rule in (Rule.SESSION, Rule.MEMBER, Rule.VIEWER, Rule.ADMIN, Rule.OWNER)
+    },
 }
 _SCHEMES = {
     "bearer": {

@@ -4,12 +4,19 @@
 |---|---|
 | PUBLIC | anybody who reaches the port |
 | KEY | holders of an API key; the endpoint checks it itself, to answer in its dialect |
-| SESSION | people signed in to the chat; changes must come from our own pages |
-| OPERATOR | commands of the user who runs `headrace up`, by the run file's credential |
+| SESSION | everybody who is signed in |
+| MEMBER | those who may call models and change what is their own: all but viewers |
+| VIEWER | those who may see the organisation's figures: owners, admins, viewers |
+| ADMIN | owners and admins |
+| OWNER | owners |
+
+From SESSION on, a request comes with the cookie of a session, and changes must come from our own
+pages; or it comes with the run file's credential, which commands of the user who runs `headrace
+up` hold, and which is the owner's.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import Enum
 from typing import Protocol
 
@@ -22,9 +29,10 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from headrace.core.errors import Forbidden, HeadraceError, NotFound, Unauthenticated
-from headrace.core.scope import Scope
 from headrace.edge.bodies import ClientGone
 from headrace.edge.guard import Guard, is_same_origin
+from headrace.store.accounts import Role
+from headrace.store.sessions import Visitor
 
 _log = logging.getLogger(__name__)
 
@@ -56,17 +64,29 @@ class Rule(Enum):
     PUBLIC = "public"
     KEY = "key"
     SESSION = "session"
-    OPERATOR = "operator"
+    MEMBER = "member"
+    VIEWER = "viewer"
+    ADMIN = "admin"
+    OWNER = "owner"
+
+
+_ROLES: Mapping[Rule, frozenset[Role]] = {
+    Rule.SESSION: frozenset(("owner", "admin", "member", "viewer")),
+    Rule.MEMBER: frozenset(("owner", "admin", "member")),
+    Rule.VIEWER: frozenset(("owner", "admin", "viewer")),
+    Rule.ADMIN: frozenset(("owner", "admin")),
+    Rule.OWNER: frozenset(("owner",)),
+}
 
 
 class Doorman(Protocol):
-    """Tells who a visitor is; `up` gives one made of sessions and keys."""
+    """Tells who a visitor is; `up` gives one made of sessions and the run file."""
 
-    async def session(self, cookie: str) -> Scope | None:
+    async def session(self, cookie: str) -> Visitor | None:
         """The person behind a session cookie."""
         ...
 
-    def operator(self, credential: str) -> Scope | None:
+    def operator(self, credential: str) -> Visitor | None:
         """The owner, when the credential is the run file's."""
         ...
 
@@ -107,22 +127,39 @@ class _Ruled:
         await response(scope, receive, send)
 
     async def _admit(self, request: Request) -> None:
-        doorman: Doorman = request.app.state.doorman
-        if self._rule is Rule.SESSION:
-            cookie = request.cookies.get(session_cookie(request))
-            scope = await doorman.session(cookie) if cookie else None
-            if scope is None:
-                raise Unauthenticated(
-                    "you are not signed in", hint="open the link that `headrace up` prints"
-                )
-            if request.method not in {"GET", "HEAD"} and not is_same_origin(request.scope):
-                raise Forbidden("changes must come from Headrace's own pages")
-            request.state.scope = scope
-        elif self._rule is Rule.OPERATOR:
-            scope = doorman.operator(bearer(request.headers.get("authorization", "")))
-            if scope is None:
-                raise Unauthenticated("this route is for commands of the user who runs Headrace")
-            request.state.scope = scope
+        roles = _ROLES.get(self._rule)
+        if roles is None:
+            return
+        visitor = await _visitor(request)
+        if visitor.role not in roles:
+            wanted = " or ".join(sorted(roles))
+            raise Forbidden(f"this takes the role {wanted}; yours is {visitor.role}")
+        request.state.scope = visitor.scope
+        request.state.role = visitor.role
+
+
+async def _visitor(request: Request) -> Visitor:
+    """Who sends this request; a credential that is given alone decides."""
+    doorman: Doorman = request.app.state.doorman
+    credential = bearer(request.headers.get("authorization", ""))
+    if credential:
+        operator = doorman.operator(credential)
+        if operator is None:
+            raise Unauthenticated(
+                "this credential is not that of the running Headrace",
+                hint="API keys open the model API; sign in to use this",
+            )
+        return operator
+    cookie = request.cookies.get(session_cookie(request))
+    visitor = await doorman.session(cookie) if cookie else None
+    if visitor is None:
+        raise Unauthenticated(
+            "you are not signed in",
+            hint="sign in, or open the link that `headrace up` prints",
+        )
+    if request.method not in {"GET", "HEAD"} and not is_same_origin(request.scope):
+        raise Forbidden("changes must come from Headrace's own pages")
+    return visitor
 
 
 def session_cookie(request: Request) -> str:

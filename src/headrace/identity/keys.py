@@ -4,41 +4,36 @@ The ring holds all live keys in memory, so that a request costs one HMAC and no 
 """
 
 import asyncio
-import re
+from collections.abc import Iterable
 
 import msgspec
 
 from headrace.core.clock import Clock
 from headrace.core.errors import Forbidden, InvalidRequest, NotFound, Unauthenticated
 from headrace.core.ids import is_id, new_id
-from headrace.core.scope import Scope
+from headrace.core.scope import Lineage, Scope
 from headrace.identity import delegation
+from headrace.identity.caller import Caller, check_purpose, check_scopes, effective
 from headrace.identity.epoch import Epoch
 from headrace.identity.new_key import NewKey
 from headrace.identity.secrets import KEY_PREFIX, SECRET_LENGTH_MAX, digest, new_secret
 from headrace.store import accounts
 from headrace.store import keys as rows
-from headrace.store.accounts import Kind
+from headrace.store.accounts import Standing
 from headrace.store.database import Database
-from headrace.store.key import Key
+from headrace.store.key import Key, KeyScopes
 from headrace.store.keys import LiveKey
 
 _NAME_LENGTH_MAX = 100
-_PURPOSE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
-HOUSE_PURPOSES = frozenset(("terminal", "chat"))
-"""Of keys that get a new secret at each start; nobody else's key may be taken for one."""
 _NS_PER_S = 1_000_000_000
 _NS_MAX = 2**63 - 1  # the year 2262
 
 
-class Caller(msgspec.Struct, frozen=True):
-    """Who calls, as its key says. With `acting_for`, `scope` is that person's."""
+class _Door(msgspec.Struct, frozen=True):
+    """What a secret opens: who comes in, and until when."""
 
-    key_id: str
-    scope: Scope
-    purpose: str
-    kind: Kind
-    acting_for: str | None = None
+    caller: Caller
+    until_ns: int | None
 
 
 class KeyRing:
@@ -59,8 +54,10 @@ class KeyRing:
         self._clock = clock
         self._epoch = epoch
         self._seen = 0
-        self._keys: dict[str, LiveKey] = {}
-        self._accounts: dict[str, Scope] = {}
+        self._doors: dict[str, _Door] = {}
+        self._live: dict[str, LiveKey] = {}
+        self._accounts: dict[str, Standing] = {}
+        self._acting_for: dict[tuple[str, str], Caller] = {}
         self._used_ns: dict[str, int] = {}
         # Keeps a slow reload from bringing back a key that was revoked meanwhile.
         self._lock = asyncio.Lock()
@@ -73,14 +70,15 @@ class KeyRing:
         """
         if not secret.startswith(KEY_PREFIX) or len(secret) > SECRET_LENGTH_MAX:
             raise Unauthenticated("the API key is not one of this server's (they begin with hr-)")
-        key = self._keys.get(digest(self._pepper, "key", secret))
-        if key is None:
+        door = self._doors.get(digest(self._pepper, "key", secret))
+        if door is None:
             raise Unauthenticated("the API key is unknown or revoked")
         now_ns = self._clock.now_ns()
-        if key.expires_ns is not None and key.expires_ns <= now_ns:
+        if door.until_ns is not None and door.until_ns <= now_ns:
             raise Unauthenticated("the API key has expired")
-        self._used_ns[key.id] = now_ns
-        return Caller(key.id, key.scope, key.purpose, key.kind)
+        caller = door.caller
+        self._used_ns[caller.key_id] = now_ns
+        return caller
 
     def authenticate(self, secret: str, on_behalf_of: str | None = None) -> Caller:
         """Who calls: the holder of `secret`, or the person a service key speaks for. No I/O.
@@ -102,9 +100,9 @@ class KeyRing:
             self._pepper, on_behalf_of, key_id=caller.key_id, now_s=self._clock.now_ns() / _NS_PER_S
         )
         person = self._accounts.get(account_id)
-        if person is None or person.organisation_id != caller.scope.organisation_id:
+        if person is None or person.scope.organisation_id != caller.scope.organisation_id:
             raise Forbidden("the account acted for is closed or not of this organisation")
-        return Caller(caller.key_id, person, caller.purpose, caller.kind, account_id)
+        return self._acting(caller, person)
 
     def holder(self, key_id: str, scope: Scope) -> Caller:
         """The caller of work that was handed in earlier under a key, as it is now. No I/O.
@@ -116,35 +114,63 @@ class KeyRing:
         Raises:
             Unauthenticated: The key is revoked or has expired, or an account is closed.
         """
-        key = next((each for each in self._keys.values() if each.id == key_id), None)
+        key = self._live.get(key_id)
         now_ns = self._clock.now_ns()
         if key is None or (key.expires_ns is not None and key.expires_ns <= now_ns):
             raise Unauthenticated("the API key is revoked or has expired")
+        caller = self._doors[key.hash].caller
         if key.scope == scope:
-            return Caller(key.id, scope, key.purpose, key.kind)
-        if key.kind != "service" or self._accounts.get(scope.account_id) != scope:
+            return caller
+        person = self._accounts.get(scope.account_id)
+        if key.kind != "service" or person is None or person.scope != scope:
             raise Unauthenticated("the API key may not act for this account any more")
-        return Caller(key.id, scope, key.purpose, key.kind, scope.account_id)
+        return self._acting(caller, person)
+
+    def _acting(self, caller: Caller, person: Standing) -> Caller:
+        """A service that speaks for a person; made once for each."""
+        account_id = person.scope.account_id
+        found = self._acting_for.get((caller.key_id, account_id))
+        if found is None:
+            lineage = Lineage(
+                person.scope.organisation_id, person.team_id, account_id, caller.key_id
+            )
+            found = self._acting_for[caller.key_id, account_id] = Caller(
+                caller.key_id,
+                person.scope,
+                caller.purpose,
+                caller.kind,
+                lineage,
+                person.role,
+                effective(caller.scopes, person.role),
+                account_id,
+            )
+        return found
 
     async def create(
-        self, scope: Scope, name: str, purpose: str = "api", expires_ns: int | None = None
+        self,
+        scope: Scope,
+        name: str,
+        purpose: str = "api",
+        expires_ns: int | None = None,
+        scopes: KeyScopes | None = None,
     ) -> NewKey:
         """A new key that speaks for `scope`.
 
         Raises:
-            InvalidRequest: The name or purpose is not fit, or the expiry has passed.
+            InvalidRequest: The name, purpose or a scope is not fit, or the expiry has passed.
         """
-        if purpose in HOUSE_PURPOSES:
-            raise InvalidRequest(
-                f"the purpose {purpose!r} is for keys that Headrace makes for itself",
-                param="purpose",
-            )
-        return await self._create(scope, name, purpose, expires_ns)
+        check_purpose(purpose)
+        return await self._create(scope, name, purpose, expires_ns, scopes)
 
     async def _create(
-        self, scope: Scope, name: str, purpose: str, expires_ns: int | None = None
+        self,
+        scope: Scope,
+        name: str,
+        purpose: str,
+        expires_ns: int | None = None,
+        scopes: KeyScopes | None = None,
     ) -> NewKey:
-        self._check(name, purpose, expires_ns)
+        self._check(name, expires_ns, scopes)
         made = NewKey(new_id(self._clock), KEY_PREFIX + new_secret(), name, purpose, expires_ns)
         secret_hash, created_ns = digest(self._pepper, "key", made.secret), self._clock.now_ns()
         async with self._lock:
@@ -159,6 +185,7 @@ class KeyRing:
                     purpose=purpose,
                     created_ns=created_ns,
                     expires_ns=expires_ns,
+                    scopes=scopes,
                 )
             )
             await self._changed()
@@ -204,7 +231,10 @@ class KeyRing:
             )
             if secret_hash is None:
                 raise NotFound(f"there is no key {identifier}")
-            self._keys.pop(secret_hash, None)
+            key = self._live.pop(identifier, None)
+            if key is not None:
+                self._doors.pop(key.hash, None)
+                self._doors.pop(key.former_hash or "", None)
             self._tell()
 
     async def list(self, scope: Scope) -> tuple[Key, ...]:
@@ -252,18 +282,38 @@ class KeyRing:
                 accounts.open_accounts(connection),
             )
         )
-        self._keys = {key.hash: key for key in found[0]}
+        self._doors = _doors(found[0])
+        self._live = {key.id: key for key in found[0]}
         self._accounts = found[1]
+        self._acting_for = {}
         self._seen = seen
 
-    def _check(self, name: str, purpose: str, expires_ns: int | None) -> None:
+    def _check(self, name: str, expires_ns: int | None, scopes: KeyScopes | None) -> None:
         if not name.strip() or len(name) > _NAME_LENGTH_MAX or not name.isprintable():
             raise InvalidRequest(
                 f"a key's name is 1 to {_NAME_LENGTH_MAX} printable characters", param="name"
             )
-        if _PURPOSE.fullmatch(purpose) is None:
-            raise InvalidRequest(
-                "a key's purpose is a word of 1 to 32 of a-z, 0-9, - and _", param="purpose"
-            )
         if expires_ns is not None and not self._clock.now_ns() < expires_ns <= _NS_MAX:
             raise InvalidRequest("a key must expire in the future", param="expires_days")
+        if scopes is not None:
+            check_scopes(scopes)
+
+
+def _doors(keys: Iterable[LiveKey]) -> dict[str, _Door]:
+    """What each secret opens: the present one of each key, and the one before for its grace."""
+    doors: dict[str, _Door] = {}
+    for key in keys:
+        caller = Caller(
+            key.id,
+            key.scope,
+            key.purpose,
+            key.kind,
+            Lineage(key.scope.organisation_id, key.team_id, key.scope.account_id, key.id),
+            key.role,
+            effective(key.scopes, key.role),
+        )
+        doors[key.hash] = _Door(caller, key.expires_ns)
+        if key.former_hash is not None and key.former_until_ns is not None:
+            ends = [each for each in (key.expires_ns, key.former_until_ns) if each is not None]
+            doors[key.former_hash] = _Door(caller, min(ends))
+    return doors

@@ -74,7 +74,7 @@ class Sessions:
             )
         return secret
 
-    async def find(self, secret: str) -> Scope | None:
+    async def find(self, secret: str) -> rows.Visitor | None:
         """Whose session this is; None when unknown, ended or expired."""
         session_hash = digest(self._pepper, "session", secret[:SECRET_LENGTH_MAX])
         now_ns = self._clock.now_ns()

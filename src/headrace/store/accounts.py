@@ -134,10 +134,23 @@ def find_home(connection: Connection) -> Home | None:
     return Home(first, owner, chat) if first and owner and chat else None
 
 
-def open_accounts(connection: Connection) -> dict[str, Scope]:
+class Standing(msgspec.Struct, frozen=True):
+    """Where an open account stands in its organisation."""
+
+    scope: Scope
+    team_id: str | None
+    role: Role
+
+
+def open_accounts(connection: Connection) -> dict[str, Standing]:
     """Every open account by id.
 
     Takes no scope: the table at the door, read before anybody is known.
     """
-    query = select(account.c.organisation_id, account.c.id).where(account.c.closed_ns.is_(None))
-    return {row.id: Scope(row.organisation_id, row.id) for row in connection.execute(query)}
+    query = select(
+        account.c.organisation_id, account.c.id, account.c.team_id, account.c.role
+    ).where(account.c.closed_ns.is_(None))
+    return {
+        row.id: Standing(Scope(row.organisation_id, row.id), row.team_id, row.role)
+        for row in connection.execute(query)
+    }

@@ -6,8 +6,8 @@ import msgspec
 from sqlalchemy import Connection, insert, or_, select, update
 
 from headrace.core.scope import Scope
-from headrace.store.accounts import Kind
-from headrace.store.key import Key
+from headrace.store.accounts import Kind, Role
+from headrace.store.key import Key, KeyScopes
 from headrace.store.schema import account, api_key
 from headrace.store.visibility import visible_to
 
@@ -18,9 +18,14 @@ class LiveKey(msgspec.Struct, frozen=True):
     id: str
     hash: str
     scope: Scope
+    team_id: str | None
+    role: Role
     purpose: str
     kind: Kind
+    scopes: KeyScopes | None
     expires_ns: int | None
+    former_hash: str | None
+    former_until_ns: int | None
 
 
 def add(
@@ -34,6 +39,7 @@ def add(
     purpose: str,
     created_ns: int,
     expires_ns: int | None,
+    scopes: KeyScopes | None = None,
 ) -> None:
     """A new key that speaks for `scope`."""
     row = {
@@ -46,6 +52,7 @@ def add(
         "purpose": purpose,
         "created_ns": created_ns,
         "expires_ns": expires_ns,
+        "scopes": None if scopes is None else msgspec.json.encode(scopes).decode(),
     }
     connection.execute(insert(api_key).values(row))
 
@@ -99,7 +106,10 @@ def visible(connection: Connection, scope: Scope) -> tuple[Key, ...]:
         .where(visible_to(scope, api_key))
         .order_by(api_key.c.created_ns, api_key.c.id)
     )
-    return tuple(Key(**row) for row in connection.execute(query).mappings())
+    return tuple(
+        msgspec.convert({**row, "scopes": _scopes(row["scopes"])}, Key)
+        for row in connection.execute(query).mappings()
+    )
 
 
 def live(connection: Connection, *, now_ns: int) -> tuple[LiveKey, ...]:
@@ -108,7 +118,7 @@ def live(connection: Connection, *, now_ns: int) -> tuple[LiveKey, ...]:
     Takes no scope: the table at the door, read before anybody is known.
     """
     query = (
-        select(api_key, account.c.kind)
+        select(api_key, account.c.kind, account.c.team_id, account.c.role)
         .join(account, account.c.id == api_key.c.account_id)
         .where(
             api_key.c.revoked_ns.is_(None),
@@ -121,9 +131,14 @@ def live(connection: Connection, *, now_ns: int) -> tuple[LiveKey, ...]:
             id=row.id,
             hash=row.hash,
             scope=Scope(row.organisation_id, row.account_id),
+            team_id=row.team_id,
+            role=row.role,
             purpose=row.purpose,
             kind=row.kind,
+            scopes=_scopes(row.scopes),
             expires_ns=row.expires_ns,
+            former_hash=row.former_hash,
+            former_until_ns=row.former_until_ns,
         )
         for row in connection.execute(query)
     )
@@ -143,3 +158,7 @@ def touch(connection: Connection, used_ns: Mapping[str, int]) -> None:
             )
             .values(last_used_ns=time_ns)
         )
+
+
+def _scopes(text: str | None) -> KeyScopes | None:
+    return None if text is None else msgspec.json.decode(text, type=KeyScopes)

@@ -3,9 +3,11 @@
 Functions that look a hash up take no scope: they are how a visitor gets one.
 """
 
+import msgspec
 from sqlalchemy import Connection, delete, insert, or_, select, update
 
 from headrace.core.scope import Scope
+from headrace.store.accounts import Role
 from headrace.store.schema import account, session, sign_in_link
 
 
@@ -49,10 +51,17 @@ def add(
     connection.execute(insert(session).values(row))
 
 
-def find(connection: Connection, session_hash: str, *, now_ns: int) -> Scope | None:
+class Visitor(msgspec.Struct, frozen=True):
+    """Somebody who is signed in."""
+
+    scope: Scope
+    role: Role
+
+
+def find(connection: Connection, session_hash: str, *, now_ns: int) -> Visitor | None:
     """Whose session this is; None when unknown, ended or expired, or the account is closed."""
     row = connection.execute(
-        select(session.c.organisation_id, session.c.account_id)
+        select(session.c.organisation_id, session.c.account_id, account.c.role)
         .join(account, account.c.id == session.c.account_id)
         .where(
             session.c.hash == session_hash,
@@ -60,7 +69,9 @@ def find(connection: Connection, session_hash: str, *, now_ns: int) -> Scope | N
             account.c.closed_ns.is_(None),
         )
     ).first()
-    return None if row is None else Scope(row.organisation_id, row.account_id)
+    if row is None:
+        return None
+    return Visitor(Scope(row.organisation_id, row.account_id), row.role)
 
 
 def end(connection: Connection, session_hash: str) -> None:

@@ -19,7 +19,7 @@ from headrace.config import runfile
 from headrace.config.secrets import load_or_create
 from headrace.config.settings import Settings
 from headrace.core.clock import Clock
-from headrace.core.scope import Scope
+from headrace.core.errors import Unauthenticated
 from headrace.edge.routes import RuledRoute, create_app
 from headrace.identity.delegation import sign
 from headrace.identity.epoch import EPOCH_FILE, Epoch
@@ -44,6 +44,7 @@ from headrace.store.contents import Contents
 from headrace.store.database import Database
 from headrace.store.file_store import FileStore
 from headrace.store.home import bootstrap
+from headrace.store.sessions import Visitor
 from headrace.up.background import background, keep_flushing, keep_forgetting
 from headrace.up.models import Served
 from headrace.up.openapi import openapi_route
@@ -244,7 +245,7 @@ async def _join(
     ]
     app = create_app(
         routes,
-        doorman=_Doorman(ground.sessions, operator, home),
+        doorman=_Doorman(ground.sessions, keys, operator),
         allowed_hosts=frozenset(settings.allowed_hosts) | {settings.host},
         not_found=not_found(clock),
     )
@@ -315,14 +316,19 @@ def _nobody_reads() -> bool:
 class _Doorman:
     """Tells the edge who a visitor is."""
 
-    def __init__(self, sessions: Sessions, operator: NewKey, home: Home) -> None:
+    def __init__(self, sessions: Sessions, keys: KeyRing, operator: NewKey) -> None:
         self._sessions = sessions
+        self._keys = keys
         self._credential = operator.secret
-        self._owner = home.owner
 
-    async def session(self, cookie: str) -> Scope | None:
+    async def session(self, cookie: str) -> Visitor | None:
         return await self._sessions.find(cookie)
 
-    def operator(self, credential: str) -> Scope | None:
-        known = hmac.compare_digest(credential.encode(), self._credential.encode())
-        return self._owner if known else None
+    def operator(self, credential: str) -> Visitor | None:
+        if not hmac.compare_digest(credential.encode(), self._credential.encode()):
+            return None
+        try:
+            caller = self._keys.find(credential)
+        except Unauthenticated:  # the owner it was made for is one no longer
+            return None
+        return Visitor(caller.scope, caller.role)

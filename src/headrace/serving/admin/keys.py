@@ -55,8 +55,8 @@ def admin_routes(keys: KeyRing, sessions: Sessions, clock: Clock) -> Sequence[Ru
         return json_response({"path": f"/signin?token={token}"}, status=201)
 
     return [
-        route("/admin/keys", create, methods=["POST"], rule=Rule.OPERATOR),
-        route("/admin/keys", show, methods=["GET"], rule=Rule.OPERATOR),
-        route("/admin/keys/{id}", revoke, methods=["DELETE"], rule=Rule.OPERATOR),
-        route("/admin/sign-in-links", link, methods=["POST"], rule=Rule.OPERATOR),
+        route("/admin/keys", create, methods=["POST"], rule=Rule.MEMBER),
+        route("/admin/keys", show, methods=["GET"], rule=Rule.SESSION),
+        route("/admin/keys/{id}", revoke, methods=["DELETE"], rule=Rule.MEMBER),
+        route("/admin/sign-in-links", link, methods=["POST"], rule=Rule.OWNER),
     ]

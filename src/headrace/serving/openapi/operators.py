@@ -78,12 +78,13 @@ def _looks() -> list[Operation]:
 
 
 def _admin() -> list[Operation]:
-    shared: dict[str, Any] = {"family": "Admin", "rule": Rule.OPERATOR, "fault": (Error,)}
+    shared: dict[str, Any] = {"family": "Admin", "fault": (Error,)}
     return [
         Operation(
             method="POST",
             path="/admin/keys",
             name="createKey",
+            rule=Rule.MEMBER,
             summary="Make an API key; the only answer that holds its secret.",
             body=NewKeyBody,
             example={"name": "laptop"},
@@ -95,6 +96,7 @@ def _admin() -> list[Operation]:
             method="GET",
             path="/admin/keys",
             name="listKeys",
+            rule=Rule.SESSION,
             summary="All keys, without secrets.",
             replies={200: Reply("The keys.", {"application/json": Keys})},
             **shared,
@@ -103,6 +105,7 @@ def _admin() -> list[Operation]:
             method="DELETE",
             path="/admin/keys/{id}",
             name="revokeKey",
+            rule=Rule.MEMBER,
             summary="Revoke a key at once.",
             parameters=(Parameter("id", "path", "A key."),),
             replies={204: Reply("It opens nothing any more.")},
@@ -113,6 +116,7 @@ def _admin() -> list[Operation]:
             method="POST",
             path="/admin/sign-in-links",
             name="createSignInLink",
+            rule=Rule.OWNER,
             summary="A fresh sign-in link.",
             replies={201: Reply("The link.", {"application/json": Link})},
             **shared,
