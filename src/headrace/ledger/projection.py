@@ -19,17 +19,17 @@ from headrace.ledger.records import (
     CLOSED,
     INTERRUPTED,
     GenerationClosed,
-    GenerationOpened,
+    Said,
     decode,
 )
+from headrace.ledger.rows import write
 from headrace.ledger.segments import path_of, sync_path
 from headrace.store import generations
 from headrace.store.database import Database
-from headrace.store.generations import Ending, Generation
 
-_BATCH_RECORDS = 1_000
+_BATCH_RECORDS = 4_000
 # Small batches cost several times as much for each record.
-_GATHER_S = 0.25
+_GATHER_S = 0.5
 _POLL_OTHERS_S = 0.25
 _POLL_ALONE_S = 5.0
 _RETRY_S = 1.0
@@ -44,8 +44,8 @@ class Batch(msgspec.Struct, frozen=True):
     name: str
     before: str | None
     after: str
-    begun: tuple[Generation, ...]
-    ended: tuple[Ending, ...]
+    worker: str
+    said: tuple[Said, ...]
     full: bool
 
 
@@ -138,19 +138,12 @@ class Projector:
         records = list(islice(reader.read(self._directory, worker, after), _BATCH_RECORDS))
         if not records:
             return None
-        begun: list[Generation] = []
-        ended: list[Ending] = []
-        for record in records:
-            said = decode(record)
-            if isinstance(said, GenerationOpened):
-                begun.append(generation_of(said, worker))
-            elif isinstance(said, GenerationClosed):
-                ended.append(ending_of(said))
+        said = tuple(one for one in map(decode, records) if one is not None)
         reached = records[-1].position
         sync_path(path_of(self._directory, worker, reached.segment))
         encoded = msgspec.json.encode(reached).decode()
         full = len(records) == _BATCH_RECORDS
-        return Batch(name_of(worker), before, encoded, tuple(begun), tuple(ended), full)
+        return Batch(name_of(worker), before, encoded, worker, said, full)
 
 
 def name_of(worker: str) -> str:
@@ -158,22 +151,10 @@ def name_of(worker: str) -> str:
     return f"generation:{worker}"
 
 
-def generation_of(opened: GenerationOpened, worker: str) -> Generation:
-    """The receipt of a call that has begun."""
-    return Generation(worker=worker, **msgspec.structs.asdict(opened))
-
-
-def ending_of(closed: GenerationClosed) -> Ending:
-    """How the receipt ends."""
-    values = msgspec.structs.asdict(closed)
-    del values["entries"]
-    return Ending(**values)
-
-
 def _write(connection: Connection, batch: Batch) -> bool:
     if not generations.move(connection, batch.name, batch.before, batch.after):
         return False
-    generations.project(connection, batch.begun, batch.ended)
+    write(connection, batch.worker, batch.said)
     return True
 
 

@@ -13,8 +13,9 @@ from headrace.core.errors import NotFound
 from headrace.core.scope import Scope
 from headrace.ledger import reader
 from headrace.ledger.chain import Position
-from headrace.ledger.projection import ending_of, generation_of, name_of
+from headrace.ledger.projection import name_of
 from headrace.ledger.records import GenerationClosed, GenerationOpened, decode
+from headrace.ledger.rows import ending_of, generation_of
 from headrace.store import generations
 from headrace.store.generations import Ending, Generation
 from headrace.store.visibility import oversees

@@ -1,26 +1,17 @@
 """Generations: the receipts of model calls, projected from the journal."""
 
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Executable,
-    RowMapping,
-    Text,
-    bindparam,
-    func,
-    select,
-    update,
-)
+from sqlalchemy import Connection, RowMapping, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from headrace.core.models import Usage
 from headrace.core.scope import Scope
 from headrace.store.schema import generation, projection
+from headrace.store.statements import run_many, select_among
 from headrace.store.visibility import visible_to
 
 
@@ -102,6 +93,13 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
 _REPLACED = ("release_digest", "engine")
 
 
+class Settled(NamedTuple):
+    """A call that has just ended; `begun` names the release and engine that answered."""
+
+    begun: Generation
+    ending: Ending
+
+
 def position(connection: Connection, name: str) -> str | None:
     """How far the projection `name` has read, None before its first batch.
 
@@ -124,29 +122,79 @@ def move(connection: Connection, name: str, before: str | None, after: str) -> b
     return connection.execute(moved).rowcount == 1
 
 
-def project(connection: Connection, begun: Sequence[Generation], ended: Sequence[Ending]) -> None:
+def project(
+    connection: Connection, begun: Sequence[Generation], ended: Sequence[Ending]
+) -> list[Settled]:
     """Write what a batch of the journal says. Doing it twice changes nothing.
 
-    A call that begins and ends in one batch, as most do, is one row written once.
+    A call that begins and ends in one batch, as most do, is one row written once. Statements
+    are written out, as each call pays for them: SQLAlchemy would take most of the time.
 
     Takes no scope: the rows carry their own.
+
+    Returns:
+        The calls that ended by this, each with its first ending; those that had ended before
+        are not among them.
     """
-    open_ones = {one.id: one for one in begun}
-    whole: list[Generation] = []
-    later: list[Ending] = []
+    known = _known(connection, [one.id for one in begun])
+    open_ones = {one.id: one for one in begun if one.id not in known}
+    whole: list[Settled] = []
+    later: dict[str, Ending] = {}
+    settled: set[str] = set()
     for ending in ended:
+        if ending.id in settled:
+            continue
+        settled.add(ending.id)
         one = open_ones.pop(ending.id, None)
         if one is None:
-            later.append(ending)
+            later[ending.id] = ending
         else:
-            whole.append(ending.over(one))
-    statements = _statements(connection.dialect.name)
+            whole.append(Settled(_answered(one, ending), ending))
     if open_ones:
-        connection.execute(statements.open, [_row(one) for one in open_ones.values()])
+        rows = [_begun_values(one) for one in open_ones.values()]
+        run_many(connection, _INSERT_OPEN, rows)
     if whole:
-        connection.execute(statements.whole, [_row(one) for one in whole])
-    if later:
-        connection.execute(statements.close, [_ending(one) for one in later])
+        run_many(
+            connection, _INSERT_WHOLE, [(*_begun_values(o), *_end_values(e)) for o, e in whole]
+        )
+    return whole + _close(connection, later) if later else whole
+
+
+def _answered(begun: Generation, ending: Ending) -> Generation:
+    """The beginning, with the target that answered at last."""
+    if ending.release_digest is None and ending.engine is None:
+        return begun
+    return msgspec.structs.replace(
+        begun,
+        release_digest=ending.release_digest or begun.release_digest,
+        engine=ending.engine or begun.engine,
+    )
+
+
+def _known(connection: Connection, identifiers: list[str]) -> set[str]:
+    """Those of the ids that have rows: none, unless something is replayed."""
+    return {row[0] for row in select_among(connection, "SELECT id FROM generation", identifiers)}
+
+
+def _close(connection: Connection, later: dict[str, Ending]) -> list[Settled]:
+    """End calls whose rows are there already."""
+    rows = select_among(connection, _SELECT_BEGUN, list(later), where="stop IS NULL")
+    settled = [Settled(_answered(one, later[one.id]), later[one.id]) for one in map(_begun, rows)]
+    values = [
+        (*_end_values(ending), one.release_digest, one.engine, one.id) for one, ending in settled
+    ]
+    if values:
+        run_many(connection, _UPDATE_ENDED, values)
+    return settled
+
+
+def ended(connection: Connection, identifiers: Sequence[str]) -> list[Generation]:
+    """The beginnings of those of these calls that have ended.
+
+    Takes no scope: the projection asks for calls of anybody.
+    """
+    rows = select_among(connection, _SELECT_BEGUN, identifiers, where="stop IS NOT NULL")
+    return [_begun(row) for row in rows]
 
 
 def unfinished(connection: Connection, worker: str) -> tuple[str, ...]:
@@ -172,102 +220,84 @@ def get(connection: Connection, scope: Scope, identifier: str) -> Generation | N
 def recent(
     connection: Connection, scope: Scope, *, limit: int, before: str | None = None
 ) -> tuple[Generation, ...]:
-    """The newest receipts that `scope` may see, newest first; older than id `before`."""
+    """The newest receipts that `scope` may see, newest first; begun before receipt `before`."""
     query = select(generation).where(visible_to(scope, generation))
     if before is not None:
-        query = query.where(generation.c.id < before)
-    rows = connection.execute(query.order_by(generation.c.id.desc()).limit(limit))
+        begun = select(generation.c.started_ns).where(generation.c.id == before)
+        place = tuple_(generation.c.started_ns, generation.c.id)
+        query = query.where(place < tuple_(begun.scalar_subquery(), before))
+    newest = (generation.c.started_ns.desc(), generation.c.id.desc())
+    rows = connection.execute(query.order_by(*newest).limit(limit))
     return tuple(_from_row(row) for row in rows.mappings())
 
 
+_BEGUN = (
+    "id",
+    "organisation_id",
+    "account_id",
+    "worker",
+    "key_id",
+    "purpose",
+    "model_id",
+    "release_digest",
+    "engine",
+    "dialect",
+    "started_ns",
+    "parent_id",
+    "team_id",
+    "conversation_id",
+    "idempotency_id",
+    "tier",
+    "price_id",
+    "held_nano",
+)
 _FIGURES = (
     "price_nano",
     "loss_nano",
     "saved_nano",
-    "estimated",
     "images",
     "machine_ns",
     "prefill_machine_ns",
     "unbilled_tokens",
 )
-_ENDING_COLUMNS = (
-    "stop",
-    "input_tokens",
-    "cached_tokens",
-    "output_tokens",
-    "reasoning_tokens",
-    "cache_written_tokens",
-    "cache_written_long_tokens",
-    "cost_nano",
-    "first_token_ms",
-    "duration_ms",
-    "error_kind",
-    *_FIGURES,
+_ENDED = ("stop", "cost_nano", "first_token_ms", "duration_ms", "error_kind", *_FIGURES)
+_TOKENS = tuple(f"{kind}_tokens" for kind in Usage.__struct_fields__)
+_END_COLUMNS = (*_ENDED, "estimated", *_TOKENS)
+_UNKNOWN_TOKENS = (None,) * len(_TOKENS)
+_begun_values: Callable[[Generation], tuple[Any, ...]] = attrgetter(*_BEGUN)
+_ended_values: Callable[[Ending], tuple[Any, ...]] = attrgetter(*_ENDED)
+
+
+def _insert_text(columns: Sequence[str]) -> str:
+    values = ", ".join("?" * len(columns))
+    return f"INSERT INTO generation ({', '.join(columns)}) VALUES ({values})"  # noqa: S608 - names above
+
+
+_SELECT_BEGUN = f"SELECT {', '.join(_BEGUN)} FROM generation"  # noqa: S608 - names above
+_INSERT_OPEN = _insert_text(_BEGUN)
+_INSERT_WHOLE = _insert_text((*_BEGUN, *_END_COLUMNS))
+_UPDATE_ENDED = (
+    f"UPDATE generation SET {', '.join(f'{name} = ?' for name in _END_COLUMNS)},"  # noqa: S608 - as above
+    " release_digest = ?, engine = ? WHERE id = ? AND stop IS NULL"
 )
 
 
-def _set_later() -> dict[str, ColumnElement[Any]]:
-    """What the ending of a call that began earlier sets."""
-    columns: dict[str, ColumnElement[Any]] = {name: bindparam(name) for name in _ENDING_COLUMNS}
-    for name in _REPLACED:
-        columns[name] = func.coalesce(bindparam(f"_{name}", type_=Text), generation.c[name])
-    return columns
+def _begun(row: Sequence[Any]) -> Generation:
+    """A row of `_SELECT_BEGUN`."""
+    values: dict[str, Any] = dict(zip(_BEGUN, row, strict=True))
+    values["held_nano"] = values["held_nano"] or 0  # NULL in rows of older versions
+    return Generation(**values)
 
 
-class _Statements(NamedTuple):
-    """What writes a batch: calls that began, that began and ended, and that ended."""
-
-    open: Executable
-    whole: Executable
-    close: Executable
-
-
-@cache
-def _statements(dialect: str) -> _Statements:
-    """Made once: making them costs more than a small batch, and leaves cycles for the collector."""
-    insert = sqlite.Insert if dialect == "sqlite" else postgresql.Insert
-    whole = insert(generation)
-    return _Statements(
-        insert(generation).on_conflict_do_nothing(index_elements=["id"]),
-        whole.on_conflict_do_update(
-            index_elements=["id"],
-            set_={name: whole.excluded[name] for name in (*_ENDING_COLUMNS, *_REPLACED)},
-            where=generation.c.stop.is_(None),
-        ),
-        update(generation)
-        .where(generation.c.id == bindparam("_id"), generation.c.stop.is_(None))
-        .values(_set_later()),
-    )
+def _end_values(ended: Ending) -> tuple[Any, ...]:
+    """In the order of `_END_COLUMNS`."""
+    used = ended.usage
+    tokens = _UNKNOWN_TOKENS if used is None else msgspec.structs.astuple(used)
+    return (*_ended_values(ended), int(ended.estimated), *tokens)
 
 
 def _insert(connection: Connection) -> type[sqlite.Insert] | type[postgresql.Insert]:
     return sqlite.Insert if connection.dialect.name == "sqlite" else postgresql.Insert
-
-
-def _row(one: Generation) -> dict[str, object]:
-    row = msgspec.structs.asdict(one)
-    del row["usage"]
-    row["estimated"] = int(one.estimated)
-    return row | _tokens(one.usage)
-
-
-def _tokens(used: Usage | None) -> dict[str, object]:
-    return {f"{kind}_tokens": used and getattr(used, kind) for kind in Usage.__struct_fields__}
-
-
-def _ending(ended: Ending) -> dict[str, object]:
-    return {
-        "_id": ended.id,
-        "stop": ended.stop,
-        **_tokens(ended.usage),
-        "cost_nano": ended.cost_nano,
-        "first_token_ms": ended.first_token_ms,
-        "duration_ms": ended.duration_ms,
-        "error_kind": ended.error_kind,
-        **{name: int(getattr(ended, name)) for name in _FIGURES},
-        "_release_digest": ended.release_digest,
-        "_engine": ended.engine,
-    }
 
 
 def _from_row(row: RowMapping) -> Generation:

@@ -1,0 +1,171 @@
+"""What records of the journal become in the database: rows, and sums of them.
+
+All of a batch is one transaction with how far it reaches, so every sum counts every record once.
+A call counts by its first ending, a posting by its first record. A refund lowers the sums of the
+call that it gives back, whichever of the two comes first.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import msgspec
+from sqlalchemy import Connection
+
+from headrace.ledger.records import (
+    Audited,
+    Entry,
+    GenerationClosed,
+    GenerationOpened,
+    Outcome,
+    Posted,
+    Said,
+)
+from headrace.store import audit, balances, generations, hardware_hours, outcomes, postings, spend
+from headrace.store.audit import Event
+from headrace.store.generations import Ending, Generation, Settled
+from headrace.store.hardware_hours import HardwareHour
+from headrace.store.outcomes import OutcomeDay
+from headrace.store.postings import Posting
+from headrace.store.spend import DAY_NS, Refund
+
+RECEIVABLE = "receivable:"
+
+
+def write(connection: Connection, worker: str, said: Sequence[Said]) -> None:
+    """Write what records of a worker's journal say, in their order."""
+    begun: list[Generation] = []
+    closed: dict[str, GenerationClosed] = {}
+    posted: list[Posted] = []
+    audited: list[Audited] = []
+    told: list[Outcome] = []
+    for one in said:
+        if isinstance(one, GenerationOpened):
+            begun.append(generation_of(one, worker))
+        elif isinstance(one, GenerationClosed):
+            closed.setdefault(one.id, one)
+        elif isinstance(one, Posted):
+            posted.append(one)
+        elif isinstance(one, Audited):
+            audited.append(one)
+        else:
+            told.append(one)
+    books = _Books()
+    settled = generations.project(connection, begun, [ending_of(one) for one in closed.values()])
+    for call, _ in settled:
+        books.add(call.organisation_id, closed[call.id].entries)
+    given_back = _given_back_before(connection, settled)
+    if posted:
+        given_back += _post(connection, posted, books)
+    spend.add(connection, settled, given_back)
+    books.write(connection)
+    audit.add(connection, [_event(one) for one in audited])
+    outcomes.add(connection, _outcome_days(told))
+
+
+def generation_of(opened: GenerationOpened, worker: str) -> Generation:
+    """The receipt of a call that has begun."""
+    return Generation(worker=worker, **msgspec.structs.asdict(opened))
+
+
+def ending_of(closed: GenerationClosed) -> Ending:
+    """How the receipt ends."""
+    values = msgspec.structs.asdict(closed)
+    del values["entries"]
+    return Ending(**values)
+
+
+def refunded_nano(entries: Iterable[Entry]) -> int:
+    """What a refund's entries give back to whoever was charged."""
+    return -sum(one.amount_nano for one in entries if one.account.startswith(RECEIVABLE))
+
+
+class _Books:
+    """What a batch adds to the balances."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, dict[str, list[int]]] = defaultdict(dict)
+
+    def add(self, organisation_id: str, entries: Iterable[Entry]) -> None:
+        sums = self._sums[organisation_id]
+        for entry in entries:
+            found = sums.get(entry.account)
+            if found is None:
+                sums[entry.account] = [entry.amount_nano, 1]
+            else:
+                found[0] += entry.amount_nano
+                found[1] += 1
+
+    def write(self, connection: Connection) -> None:
+        rows = {
+            (organisation_id, name): (amount_nano, count)
+            for organisation_id, sums in self._sums.items()
+            for name, (amount_nano, count) in sums.items()
+        }
+        balances.add(connection, rows)
+
+
+def _given_back_before(connection: Connection, settled: Sequence[Settled]) -> list[Refund]:
+    """Refunds that came before the ends of their calls, from another worker's journal."""
+    calls = {one.id: one for one, _ in settled}
+    found: list[Refund] = []
+    for identifier, organisation_id, encoded in postings.refunds(connection, list(calls)):
+        call = calls[identifier]
+        if call.organisation_id == organisation_id:
+            entries = msgspec.json.decode(encoded, type=tuple[Entry, ...])
+            found.append(Refund(call, refunded_nano(entries)))
+    return found
+
+
+def _post(connection: Connection, posted: Sequence[Posted], books: _Books) -> list[Refund]:
+    """Write postings; returns the refunds among them whose calls have ended."""
+    fresh = {one.id for one in postings.add(connection, [_posting(one) for one in posted])}
+    first: dict[str, Posted] = {}
+    for one in posted:
+        if one.id in fresh:
+            first.setdefault(one.id, one)
+    hours: list[tuple[str, HardwareHour]] = []
+    refunds: list[Posted] = []
+    for one in first.values():
+        books.add(one.organisation_id, one.entries)
+        if one.kind == "accrual" and "hour_ns" in one.detail:
+            hours.append((one.organisation_id, msgspec.convert(one.detail, HardwareHour)))
+        elif one.kind == "refund" and one.generation_id is not None:
+            refunds.append(one)
+    hardware_hours.add(connection, hours)
+    wanted = [one.generation_id for one in refunds if one.generation_id is not None]
+    calls = {call.id: call for call in generations.ended(connection, wanted)}
+    return [
+        Refund(call, refunded_nano(one.entries))
+        for one in refunds
+        if (call := calls.get(one.generation_id or "")) is not None
+        and call.organisation_id == one.organisation_id
+    ]
+
+
+def _posting(one: Posted) -> Posting:
+    return Posting(
+        id=one.id,
+        organisation_id=one.organisation_id,
+        kind=one.kind,
+        time_ns=one.time_ns,
+        generation_id=one.generation_id,
+        actor_id=one.actor_id,
+        entries=msgspec.json.encode(one.entries).decode(),
+        detail=msgspec.json.encode(one.detail).decode(),
+    )
+
+
+def _event(one: Audited) -> Event:
+    values = msgspec.structs.asdict(one)
+    return Event(**values | {"detail": msgspec.json.encode(one.detail).decode()})
+
+
+def _outcome_days(told: Iterable[Outcome]) -> dict[OutcomeDay, int]:
+    counts: dict[OutcomeDay, int] = defaultdict(int)
+    for one in told:
+        day_ns = one.time_ns - one.time_ns % DAY_NS
+        place = OutcomeDay(
+            one.organisation_id, day_ns, one.team_id or "", one.account_id, one.model_id, one.kind
+        )
+        counts[place] += one.count
+    return counts

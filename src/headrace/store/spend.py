@@ -1,0 +1,175 @@
+"""Spending: sums of the receipts, written in the same transaction as their rows.
+
+Hours tell budgets what each node of the account tree was charged, days and months tell the
+reports everything, conversations what each of them came to. All are by when a call began, in
+UTC, and hold calls that have ended.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from operator import add as add_one
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection
+
+from headrace.core.models import Usage
+from headrace.store.generations import Generation, Settled
+from headrace.store.schema_ledger import SPEND_DIMENSIONS, SPEND_FIGURES
+from headrace.store.statements import run_many
+
+HOUR_NS = 3_600_000_000_000
+DAY_NS = 24 * HOUR_NS
+_NS_PER_S = 1_000_000_000
+
+FAILED = frozenset({"failed", "interrupted"})
+"""How calls end that count as failed."""
+
+
+class Refund(NamedTuple):
+    """Money given back for a call, in nano-dollars."""
+
+    begun: Generation
+    amount_nano: int
+
+
+def add(connection: Connection, settled: Sequence[Settled], refunds: Sequence[Refund]) -> None:
+    """Add calls that have just ended, and take off what was given back.
+
+    Takes no scope: the calls carry their own.
+    """
+    sums = _Sums()
+    for one, ending in settled:
+        used = ending.usage or _NOTHING
+        figures = (
+            1,
+            int(ending.stop in FAILED),
+            used.input,
+            used.cached,
+            used.output,
+            used.reasoning,
+            ending.price_nano,
+            ending.cost_nano,
+            ending.loss_nano,
+            ending.saved_nano,
+            ending.machine_ns,
+            ending.prefill_machine_ns,
+        )
+        sums.add(one, ending.price_nano, figures)
+    for refund in refunds:
+        back = -refund.amount_nano
+        sums.add(refund.begun, back, tuple(back if n == "price_nano" else 0 for n in SPEND_FIGURES))
+    sums.write(connection)
+
+
+def month_of(time_ns: int) -> int:
+    """When the month of a time began, in UTC."""
+    return _month_of_day(time_ns - time_ns % DAY_NS)
+
+
+@lru_cache(maxsize=64)
+def _month_of_day(day_ns: int) -> int:
+    day = datetime.fromtimestamp(day_ns // _NS_PER_S, UTC)
+    return int(day.replace(day=1).timestamp()) * _NS_PER_S
+
+
+_NOTHING = Usage()
+_Figures = tuple[int, ...]
+
+
+class _Sums:
+    """What a batch adds to each row."""
+
+    def __init__(self) -> None:
+        self._hours: dict[tuple[str, int, str], int] = {}
+        self._days: dict[tuple[Any, ...], _Figures] = {}
+        self._talks: dict[tuple[str, str], tuple[Any, ...]] = {}
+
+    def add(self, one: Generation, charged_nano: int, figures: _Figures) -> None:
+        """Add the figures of one call."""
+        started_ns = one.started_ns
+        if charged_nano:
+            hour_ns = started_ns - started_ns % HOUR_NS
+            nodes = (one.organisation_id, one.team_id, one.account_id, one.key_id)
+            for node in nodes:
+                if node is not None:
+                    hour = (node, hour_ns, one.worker)
+                    self._hours[hour] = self._hours.get(hour, 0) + charged_nano
+        day = (
+            one.organisation_id,
+            started_ns - started_ns % DAY_NS,
+            one.team_id or "",
+            one.account_id,
+            one.key_id,
+            one.model_id,
+            one.release_digest,
+            one.purpose,
+        )
+        self._days[day] = _plus(self._days.get(day), figures)
+        if one.conversation_id is not None:
+            self._talk(one, figures)
+
+    def _talk(self, one: Generation, figures: _Figures) -> None:
+        calls, _, read, _, made, _, price, cost, *_ = figures
+        place = (one.organisation_id, one.conversation_id or "")
+        _, _, last_ns, *before = self._talks.get(place, ("", "", 0, 0, 0, 0, 0, 0))
+        sums = _plus(tuple(before), (calls, read, made, price, cost))
+        self._talks[place] = (one.account_id, one.purpose, max(last_ns, one.started_ns), *sums)
+
+    def write(self, connection: Connection) -> None:
+        """Add the sums to the rows."""
+        # In order, so that neighbours share pages and no two writers wait for each other.
+        if self._hours:
+            hours = [(*place, charged) for place, charged in sorted(self._hours.items())]
+            run_many(connection, _ADD_HOURS, hours)
+        if not self._days:
+            return
+        days = sorted(self._days.items())
+        run_many(connection, _ADD_DAYS, [(*place, *figures) for place, figures in days])
+        run_many(connection, _ADD_MONTHS, _months(days))
+        if self._talks:
+            talks = [(*place, *values) for place, values in sorted(self._talks.items())]
+            run_many(connection, _ADD_TALKS, talks)
+
+
+def _months(days: Iterable[tuple[tuple[Any, ...], _Figures]]) -> list[tuple[Any, ...]]:
+    months: dict[tuple[Any, ...], _Figures] = {}
+    for (organisation_id, day_ns, *rest), figures in days:
+        month = (organisation_id, _month_of_day(day_ns), *rest)
+        months[month] = _plus(months.get(month), figures)
+    return [(*place, *figures) for place, figures in sorted(months.items())]
+
+
+def _plus(before: _Figures | None, figures: _Figures) -> _Figures:
+    if before is None:
+        return figures
+    return tuple(map(add_one, before, figures))
+
+
+def _add_text(table: str, key: Sequence[str], sums: Sequence[str], *others: str) -> str:
+    """A statement that adds to a row, or makes it."""
+    columns = (*key, *others, *sums)
+    added = ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in sums)
+    return (
+        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 - names of the schema
+        f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {added}"
+    )
+
+
+_ADD_HOURS = _add_text("spend_hour", ("node_id", "hour_ns", "worker"), ("charged_nano",))
+_ADD_DAYS = _add_text("spend_day", ("organisation_id", "day_ns", *SPEND_DIMENSIONS), SPEND_FIGURES)
+_ADD_MONTHS = _add_text(
+    "spend_month", ("organisation_id", "month_ns", *SPEND_DIMENSIONS), SPEND_FIGURES
+)
+_ADD_TALKS = (
+    _add_text(
+        "spend_conversation",
+        ("organisation_id", "conversation_id"),
+        ("calls", "input_tokens", "output_tokens", "price_nano", "cost_nano"),
+        "account_id",
+        "purpose",
+        "last_ns",
+    )
+    + ", last_ns = CASE WHEN excluded.last_ns > spend_conversation.last_ns"
+    " THEN excluded.last_ns ELSE spend_conversation.last_ns END"
+)
