@@ -1,9 +1,10 @@
 """Rows of API keys: hashes, never secrets."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, insert, or_, select, update
+from sqlalchemy import Connection, RowMapping, insert, or_, select, update
 
 from headrace.core.scope import Scope
 from headrace.store.accounts import Kind, Role
@@ -106,10 +107,7 @@ def visible(connection: Connection, scope: Scope) -> tuple[Key, ...]:
         .where(visible_to(scope, api_key))
         .order_by(api_key.c.created_ns, api_key.c.id)
     )
-    return tuple(
-        msgspec.convert({**row, "scopes": _scopes(row["scopes"])}, Key)
-        for row in connection.execute(query).mappings()
-    )
+    return tuple(_key(row) for row in connection.execute(query).mappings())
 
 
 def live(connection: Connection, *, now_ns: int) -> tuple[LiveKey, ...]:
@@ -158,6 +156,12 @@ def touch(connection: Connection, used_ns: Mapping[str, int]) -> None:
             )
             .values(last_used_ns=time_ns)
         )
+
+
+def _key(row: RowMapping) -> Key:
+    values: dict[str, Any] = {**row}
+    values["scopes"] = _scopes(row["scopes"])
+    return Key(**values)
 
 
 def _scopes(text: str | None) -> KeyScopes | None:
