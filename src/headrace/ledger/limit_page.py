@@ -8,6 +8,8 @@ Running calls are counted by each process in numbers of its own, which are set t
 starts and when it has ended: whoever is killed holds no places.
 """
 
+import struct
+from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
 
@@ -48,20 +50,28 @@ class LimitPage:
         self.words = self.shared.words
         self.own_counts = _COUNTS + process * SLOTS
         """Where the running calls of this process stand, by slot."""
-        self._slots: dict[str, int] = {}
         with self.shared:
             if process == 0:
                 self._settle_in()
             self.forget(process)
 
-    def slots_of(self, names: list[str]) -> list[int]:
+    def slots_of(self, names: Iterable[str]) -> list[int]:
         """The slots of limits by name, which they keep until the next start.
 
         Raises:
             Conflict: There are no more slots.
         """
+        digests = [_digest(name) for name in names]
         with self.shared:
-            return [self._slot_of(name) for name in names]
+            flat = self.words[_NAMES:_TIMES].tolist()
+            known = {
+                pair: slot for slot, pair in enumerate(zip(flat[::2], flat[1::2], strict=True))
+            }
+            free = (slot for slot in range(SLOTS) if not flat[2 * slot])
+            for digest in digests:
+                if digest not in known:
+                    known[digest] = self._name(next(free, None), digest)
+        return [known[digest] for digest in digests]
 
     def time_at(self, slot: int) -> int:
         """Where the time of a slot stands at which its bucket is full."""
@@ -114,32 +124,21 @@ class LimitPage:
         passed_ns = max(0, self._clock.now_ns() - seen_wall_ns)
         return passed_ns if now_ns < words[_SEEN] else min(passed_ns, now_ns - words[_SEEN])
 
-    def _slot_of(self, name: str) -> int:
-        slot = self._slots.get(name)
+    def _name(self, slot: int | None, digest: tuple[int, int]) -> int:
         if slot is None:
-            self._slots[name] = slot = self._find(name)
-        return slot
-
-    def _find(self, name: str) -> int:
-        """The slot of a name, taken if it has none."""
-        digest = memoryview(blake2b(name.encode(), digest_size=16).digest()).cast("q").tolist()
-        names = self.words[_NAMES:_TIMES].tolist()
-        free = None
-        for slot in range(SLOTS):
-            found = names[2 * slot : 2 * slot + 2]
-            if found == digest:
-                return slot
-            if free is None and found == [0, 0]:
-                free = slot
-        if free is None:
             raise Conflict(
                 f"{SLOTS} limits stand or have stood since the start, which is the most there"
                 " can be",
                 hint="Start Headrace again; limits that were taken away are forgotten then.",
             )
-        at = _NAMES + 2 * free
+        at = _NAMES + 2 * slot
         self.words[at], self.words[at + 1] = digest
-        return free
+        return slot
+
+
+def _digest(name: str) -> tuple[int, int]:
+    first, second = struct.unpack("<qq", blake2b(name.encode(), digest_size=16).digest())
+    return first or 1, second  # a slot whose first number is 0 is free
 
 
 def _zeros(count: int) -> memoryview:

@@ -115,7 +115,7 @@ class Limits:
             Conflict: There are more than the page has room for.
         """
         found = await self._database.read(rows.everywhere)
-        slots = self._page.slots_of([_name(limit) for limit in found])
+        slots = self._page.slots_of(map(_name, found))
         by_node: dict[str, list[Bucket | Places]] = {}
         for limit, slot in zip(found, slots, strict=True):
             by_node.setdefault(limit.node_id, []).append(self._counted(limit, slot))
