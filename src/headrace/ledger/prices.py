@@ -21,8 +21,8 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Nano-dollars per million tokens of each kind; `image` and `call` are for one of them.
 
     None: as `input`, or for `reasoning` as `output`. `above` holds the rates of calls whose input
-    is longer than its key says, in tokens; they hold for all tokens of such a call. `batch_percent`
-    is what a batch pays of the sum.
+    is longer than its key says, in tokens; they hold for all tokens of such a call. A batch has the
+    rates of `batch`, or where there are none `batch_percent` of the sum.
     """
 
     input: int = 0
@@ -35,6 +35,7 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     call: int = 0
     batch_percent: int = 100
     above: dict[int, "Rates"] = {}
+    batch: "Rates | None" = None
 
     def of(self, input_tokens: int) -> "Rates":
         """The rates of a call with so much input."""
@@ -53,22 +54,26 @@ class Price(msgspec.Struct, frozen=True):
 
 
 def amount(rates: Rates, usage: Usage, *, images: int = 0, tier: Tier = "standard") -> NanoDollars:
-    """What a call comes to, rounded half to even once."""
-    tiered = rates.of(usage.input)
-    written_long = min(usage.cache_written_long, usage.cache_written)
-    written = usage.cache_written - written_long
-    plain = max(0, usage.input - usage.cached - usage.cache_written)
-    spoken = max(0, usage.output - usage.reasoning)
+    """What a call comes to, rounded half to even once.
+
+    A part counts for no more than its whole, whatever an upstream says of it: else a call could
+    come to more than its `worst`.
+    """
+    percent = _percent(rates, tier)
+    tiered = _of_tier(rates, tier).of(usage.input)
+    cached = min(usage.cached, usage.input)
+    written = min(usage.cache_written, usage.input - cached)
+    written_long = min(usage.cache_written_long, written)
+    reasoning = min(usage.reasoning, usage.output)
     micro = (
-        plain * tiered.input
-        + usage.cached * _or(tiered.cached, tiered.input)
-        + written * _or(tiered.cache_written, tiered.input)
+        (usage.input - cached - written) * tiered.input
+        + cached * _or(tiered.cached, tiered.input)
+        + (written - written_long) * _or(tiered.cache_written, tiered.input)
         + written_long * _or(tiered.cache_written_long, tiered.input)
-        + spoken * tiered.output
-        + usage.reasoning * _or(tiered.reasoning, tiered.output)
+        + (usage.output - reasoning) * tiered.output
+        + reasoning * _or(tiered.reasoning, tiered.output)
         + (images * tiered.image + tiered.call) * PER_MILLION
     )
-    percent = rates.batch_percent if tier == "batch" else _WHOLE_PERCENT
     return NanoDollars(half_even(micro * percent, PER_MILLION * _WHOLE_PERCENT))
 
 
@@ -76,22 +81,31 @@ def worst(
     rates: Rates, input_tokens: int, output_tokens: int, *, images: int = 0, tier: Tier = "standard"
 ) -> NanoDollars:
     """The most that a call within these bounds can come to."""
-    reached = (rates, *(above for tokens, above in rates.above.items() if input_tokens > tokens))
+    base = _of_tier(rates, tier)
+    reached = (base, *(above for tokens, above in base.above.items() if input_tokens > tokens))
     highest = max(
         input_tokens * _dearest_input(one)
         + output_tokens * max(one.output, _or(one.reasoning, one.output))
         + (images * one.image + one.call) * PER_MILLION
         for one in reached
     )
-    percent = rates.batch_percent if tier == "batch" else _WHOLE_PERCENT
-    return NanoDollars(half_even(highest * percent, PER_MILLION * _WHOLE_PERCENT))
+    return NanoDollars(half_even(highest * _percent(rates, tier), PER_MILLION * _WHOLE_PERCENT))
 
 
-def saved(rates: Rates, usage: Usage) -> NanoDollars:
+def saved(rates: Rates, usage: Usage, *, tier: Tier = "standard") -> NanoDollars:
     """What the cached input of a call would have come to in addition, uncached."""
-    tiered = rates.of(usage.input)
+    tiered = _of_tier(rates, tier).of(usage.input)
     less = tiered.input - _or(tiered.cached, tiered.input)
-    return NanoDollars(half_even(usage.cached * less, PER_MILLION))
+    micro = min(usage.cached, usage.input) * less * _percent(rates, tier)
+    return NanoDollars(half_even(micro, PER_MILLION * _WHOLE_PERCENT))
+
+
+def _of_tier(rates: Rates, tier: Tier) -> Rates:
+    return rates.batch if tier == "batch" and rates.batch is not None else rates
+
+
+def _percent(rates: Rates, tier: Tier) -> int:
+    return rates.batch_percent if tier == "batch" and rates.batch is None else _WHOLE_PERCENT
 
 
 def _dearest_input(rates: Rates) -> int:
