@@ -7,6 +7,7 @@ call that it gives back, whichever of the two comes first.
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection
@@ -55,7 +56,7 @@ def write(connection: Connection, worker: str, said: Sequence[Said]) -> None:
         books.add(call.organisation_id, closed[call.id].entries)
     given_back = _given_back_before(connection, settled)
     if posted:
-        given_back += _post(connection, posted, books)
+        given_back += _post(connection, worker, posted, books)
     spend.add(connection, settled, given_back)
     books.write(connection)
     audit.add(connection, [_event(one) for one in audited])
@@ -116,8 +117,13 @@ def _given_back_before(connection: Connection, settled: Sequence[Settled]) -> li
     return found
 
 
-def _post(connection: Connection, posted: Sequence[Posted], books: _Books) -> list[Refund]:
-    """Write postings; returns the refunds among them whose calls have ended."""
+def _post(
+    connection: Connection, worker: str, posted: Sequence[Posted], books: _Books
+) -> list[Refund]:
+    """Write postings; returns the refunds among them whose calls have ended.
+
+    A refund lowers what its own worker spent of a budget, so that no other one need hear of it.
+    """
     fresh = {one.id for one in postings.add(connection, [_posting(one) for one in posted])}
     first: dict[str, Posted] = {}
     for one in posted:
@@ -135,7 +141,7 @@ def _post(connection: Connection, posted: Sequence[Posted], books: _Books) -> li
     wanted = [one.generation_id for one in refunds if one.generation_id is not None]
     calls = {call.id: call for call in generations.ended(connection, wanted)}
     return [
-        Refund(call, refunded_nano(one.entries))
+        Refund(msgspec.structs.replace(call, worker=worker), refunded_nano(one.entries))
         for one in refunds
         if (call := calls.get(one.generation_id or "")) is not None
         and call.organisation_id == one.organisation_id
@@ -156,8 +162,9 @@ def _posting(one: Posted) -> Posting:
 
 
 def _event(one: Audited) -> Event:
-    values = msgspec.structs.asdict(one)
-    return Event(**values | {"detail": msgspec.json.encode(one.detail).decode()})
+    values: dict[str, Any] = msgspec.structs.asdict(one)
+    values["detail"] = msgspec.json.encode(one.detail).decode()
+    return Event(**values)
 
 
 def _outcome_days(told: Iterable[Outcome]) -> dict[OutcomeDay, int]:
