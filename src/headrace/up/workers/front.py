@@ -14,9 +14,9 @@ from headrace.core.clock import Clock
 from headrace.core.errors import HeadraceError, InvalidRequest
 from headrace.core.ids import new_id
 from headrace.edge.bodies import ClientGone, read_body
-from headrace.identity.keys import KeyRing
 from headrace.serving.dialects import Headers, dialect_of, retry_headers
 from headrace.serving.idempotency import KEY_HEADER
+from headrace.up.workers.refresh import Refresh
 
 _FILE = b'"file_id"'
 
@@ -40,7 +40,7 @@ class Front:
     Args:
         endpoints: Those that answer here, by path.
         models: The public names that are answered here.
-        keys: Read again when they have changed.
+        refresh: Reads keys, prices, budgets and limits again when they have changed.
         authenticate: Refuses callers without a key, before they are listened to.
         pass_on: Lets the control process answer.
         settings: Limits.
@@ -51,7 +51,7 @@ class Front:
         self,
         endpoints: Mapping[str, ASGIApp],
         models: frozenset[str],
-        keys: KeyRing,
+        refresh: Refresh,
         authenticate: Callable[[Headers], object],
         pass_on: ASGIApp,
         *,
@@ -60,7 +60,7 @@ class Front:
     ) -> None:
         self._endpoints = endpoints
         self._models = models
-        self._keys = keys
+        self._refresh = refresh
         self._authenticate = authenticate
         self._pass_on = pass_on
         self._settings = settings
@@ -80,8 +80,8 @@ class Front:
         if endpoint is None or _has_idempotency_key(scope):
             await self._pass_on(scope, receive, send)
             return
-        if self._keys.stale():
-            await self._keys.refresh()
+        if self._refresh.stale():
+            await self._refresh.run()
         self._authenticate(_headers(scope))
         body = await read_body(scope, receive, bytes_max=self._settings.body_bytes_max)
         app = endpoint if self._is_ours(scope["path"], body) else self._pass_on

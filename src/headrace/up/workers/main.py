@@ -39,6 +39,7 @@ from headrace.up.traces import open_tracer
 from headrace.up.upstreams import make_upstreams, remote_only, running
 from headrace.up.workers.front import Front
 from headrace.up.workers.pass_on import PassOn
+from headrace.up.workers.refresh import Refresh
 from headrace.up.workers.start import FIGURES, Said, Start
 
 
@@ -71,6 +72,7 @@ async def open_worker(start: Start, settings: Settings, clock: Clock) -> AsyncGe
         epoch = Epoch(settings.data / EPOCH_FILE)
         stack.callback(epoch.close)
         keys = KeyRing(database, load_or_create(settings.data, "pepper"), clock, epoch)
+        refresh = Refresh(epoch, (keys.reload,))
         await keys.reload()
         stack.push_async_callback(keys.flush)
         await stack.enter_async_context(background(keep_flushing(keys)))
@@ -103,7 +105,7 @@ async def open_worker(start: Start, settings: Settings, clock: Clock) -> AsyncGe
         front = Front(
             {path: Guard(app, allowed_hosts=hosts) for path, app in endpoints.items()},
             frozenset(model.id for model in router.models()),
-            keys,
+            refresh,
             authenticator(keys.authenticate),
             pass_on,
             settings=settings,
