@@ -9,11 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from headrace.core.clock import Clock
+from headrace.core.errors import InvalidRequest
+from headrace.core.ids import new_id
 from headrace.core.scope import Scope
 from headrace.ledger.prices import Price, Rates
 from headrace.store import prices as rows
 from headrace.store.database import Database
-from headrace.store.prices import PriceVersion
+from headrace.store.prices import PriceVersion, Side
 
 _ALWAYS_NS = 1 << 63
 
@@ -85,6 +87,42 @@ class PriceBook:
             before = [one for one in listed.get(target, []) if one.effective_ns < first_ns]
             charged[model_id] = [*before, *ours]
         self._prices = {target: _Timeline(versions) for target, versions in charged.items()}
+
+    async def set(
+        self, side: Side, target: str, rates: Rates, effective_ns: int | None = None
+    ) -> PriceVersion:
+        """Write a new version down; it is in use after the next `reload`.
+
+        Args:
+            side: Of a model, or of an upstream's model.
+            target: Which one.
+            rates: What holds from then on.
+            effective_ns: From when; None: from now.
+
+        Raises:
+            InvalidRequest: That time has passed; what was called then has its price.
+        """
+        now_ns = self._clock.now_ns()
+        if effective_ns is not None and effective_ns < now_ns:
+            raise InvalidRequest(
+                "a price cannot take effect in the past: calls keep the price they were made at",
+                param="effective_ns",
+            )
+        version = PriceVersion(
+            id=new_id(self._clock),
+            side=side,
+            target=target,
+            rates=msgspec.json.encode(rates).decode(),
+            origin="set",
+            effective_ns=now_ns if effective_ns is None else effective_ns,
+            created_ns=now_ns,
+        )
+        await self._database.write(lambda connection: rows.add(connection, self._scope, [version]))
+        return version
+
+    async def versions(self) -> tuple[PriceVersion, ...]:
+        """All versions, each target's in the order of their effect."""
+        return await self._database.read(lambda connection: rows.every(connection, self._scope))
 
     def price(self, model_id: str, at_ns: int) -> Price | None:
         """What a model's calls are charged; None: nothing, as nobody has said how much."""

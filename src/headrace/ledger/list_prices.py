@@ -1,0 +1,228 @@
+"""List prices: what upstreams say they charge, from the data of `genai-prices`.
+
+A child process reads them; what it found is kept in the data folder and, where it is new, becomes a
+version of the price book. Prices are only ever fetched from elsewhere when somebody asks for it.
+"""
+
+import asyncio
+import hashlib
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+
+from headrace.core.clock import Clock
+from headrace.core.errors import EngineUnavailable, HeadraceError
+from headrace.core.scope import Scope
+from headrace.ledger.list_prices_child import Answer, Question, Wanted
+from headrace.ledger.prices import Rates
+from headrace.store import prices as rows
+from headrace.store.database import Database
+from headrace.store.prices import PriceVersion
+
+FILE = "list_prices.json"
+"""Its name in the data folder."""
+_CHILD = "headrace.ledger.list_prices_child"
+_NS_PER_DAY = 86_400_000_000_000
+_CHILD_S_MAX = 60.0
+_LINE_BYTES_MAX = 16 * 1024 * 1024
+_REFRESH_S = 24 * 3600.0
+# What a child may know of its surroundings: where programs are, and the way to the network.
+_PASSED = ("PATH", "PYTHONPATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+_log = logging.getLogger(__name__)
+
+
+class Known(msgspec.Struct, frozen=True):
+    """What the last child found: of which day, in which version of the data, by URL and model.
+
+    `fetched_ns` is when the newest data was fetched, None where they came with the package.
+    """
+
+    package: str
+    day_ns: int
+    fetched_ns: int | None
+    rates: dict[str, Rates | None]
+
+
+class Updated(msgspec.Struct, frozen=True):
+    """What a look at the list prices came to: how many targets have one, and how many changed."""
+
+    targets: int
+    listed: int
+    changed: int
+    package: str
+    fetched_ns: int | None
+
+
+class ListPrices:
+    """Keeps the list prices of the configured upstreams in the price book's table.
+
+    Args:
+        database: Where versions go.
+        clock: The house's clock.
+        scope: Of the organisation that pays the upstreams.
+        data: The data folder.
+        targets: Every `UPSTREAM/MODEL` at a URL, and what it is called there.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        scope: Scope,
+        data: Path,
+        targets: Mapping[str, Wanted],
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._scope = scope
+        self._path = data / FILE
+        self._targets = dict(targets)
+        self._one_at_a_time = asyncio.Lock()
+
+    async def refresh(self, *, newest: bool = False) -> Updated:
+        """Bring the table up to date; costs a file's reading where nothing is due.
+
+        Args:
+            newest: Fetch the newest data over the network.
+
+        Raises:
+            EngineUnavailable: The newest data cannot be fetched; what was known still holds.
+            HeadraceError: The child failed.
+        """
+        async with self._one_at_a_time:
+            known = await asyncio.to_thread(self._read)
+            day_ns = self._clock.now_ns() // _NS_PER_DAY * _NS_PER_DAY
+            if newest:
+                known = await self._look_up(list(self._targets.values()), day_ns, newest=True)
+            else:
+                known = await self._completed(known, day_ns)
+            await asyncio.to_thread(self._write, known)
+            rates = {
+                target: known.rates.get(_name(wanted)) for target, wanted in self._targets.items()
+            }
+            changed = await self._store(rates)
+            listed = sum(one is not None for one in rates.values())
+            return Updated(len(rates), listed, changed, known.package, known.fetched_ns)
+
+    async def run(self) -> None:
+        """Look again every day until cancelled: some prices change on a known date."""
+        while True:
+            await asyncio.sleep(_REFRESH_S)
+            try:
+                await self.refresh()
+            except HeadraceError as error:
+                _log.warning("list prices are those of yesterday: %s", error.message)
+
+    async def _completed(self, known: Known | None, day_ns: int) -> Known:
+        """What is known, and what the package's own data say of the rest."""
+        package = version("genai-prices")
+        if known is None or known.package != package:
+            known = Known(package, day_ns, None, {})
+        old = known.day_ns != day_ns and known.fetched_ns is None
+        missing = [
+            wanted for wanted in self._targets.values() if old or _name(wanted) not in known.rates
+        ]
+        if not missing:
+            return known
+        more = await self._look_up(missing, day_ns, newest=False)
+        return msgspec.structs.replace(known, day_ns=day_ns, rates=known.rates | more.rates)
+
+    async def _look_up(self, wanted: list[Wanted], day_ns: int, *, newest: bool) -> Known:
+        now_ns = self._clock.now_ns()
+        found = await _ask(Question(wanted, now_ns, newest))
+        if found.error is not None:
+            raise EngineUnavailable(
+                f"the newest list prices cannot be fetched: {found.error}",
+                hint="see that this machine reaches the internet; the known prices still hold",
+            )
+        rates = {_name(one): rate for one, rate in zip(wanted, found.rates, strict=True)}
+        return Known(found.version, day_ns, now_ns if newest else None, rates)
+
+    async def _store(self, rates: Mapping[str, Rates | None]) -> int:
+        """New versions of what changed; how many there are."""
+        now_ns = self._clock.now_ns()
+        found = await self._database.read(lambda connection: rows.every(connection, self._scope))
+        last = {one.target: one for one in found if one.side == "cost" and one.origin == "list"}
+        versions = [
+            made
+            for target, rate in rates.items()
+            if rate is not None
+            and (made := _version(self._scope, target, rate, last.get(target), now_ns)) is not None
+        ]
+        await self._database.write(lambda connection: rows.add(connection, self._scope, versions))
+        return len(versions)
+
+    def _read(self) -> Known | None:
+        try:
+            return msgspec.json.decode(self._path.read_bytes(), type=Known)
+        except (OSError, msgspec.MsgspecError):
+            return None  # it is only a copy
+
+    def _write(self, known: Known) -> None:
+        beside = self._path.with_suffix(".new")
+        beside.write_bytes(msgspec.json.encode(known))
+        beside.replace(self._path)
+
+
+def _name(wanted: Wanted) -> str:
+    return f"{wanted.url} {wanted.model}"
+
+
+def _version(
+    scope: Scope, target: str, rates: Rates, last: PriceVersion | None, now_ns: int
+) -> PriceVersion | None:
+    """The version that follows `last`, None where nothing has changed.
+
+    Its id is a hash of what it says and what it follows: two processes that find the same change
+    write one row.
+    """
+    if last is not None and msgspec.json.decode(last.rates, type=Rates) == rates:
+        return None
+    text = msgspec.json.encode(rates).decode()
+    before = "" if last is None else last.id
+    said = f"{scope.organisation_id}\n{target}\n{before}\n{text}".encode()
+    return PriceVersion(
+        id=f"list-{hashlib.sha256(said).hexdigest()[:32]}",
+        side="cost",
+        target=target,
+        rates=text,
+        origin="list",
+        # Whatever the wall clock did, it takes effect behind the one that it follows.
+        effective_ns=now_ns if last is None else max(now_ns, last.effective_ns + 1),
+        created_ns=now_ns,
+    )
+
+
+async def _ask(question: Question) -> Answer:
+    """One child, one question."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        _CHILD,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=_LINE_BYTES_MAX,
+        env=_environment(),
+        start_new_session=True,  # Ctrl-C is for the control process
+    )
+    try:
+        async with asyncio.timeout(_CHILD_S_MAX):
+            said, _ = await process.communicate(msgspec.json.encode(question) + b"\n")
+        return msgspec.json.decode(said, type=Answer)
+    except (TimeoutError, msgspec.MsgspecError):
+        raise HeadraceError("the list prices cannot be read; the log says why") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def _environment() -> dict[str, str]:
+    names = (*_PASSED, *_PROXIES, *(name.upper() for name in _PROXIES))
+    return {name: os.environ[name] for name in names if name in os.environ}
