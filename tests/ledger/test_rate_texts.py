@@ -59,6 +59,7 @@ def test_a_tier_says_only_what_is_other_than_below() -> None:
         ("output", "-1", "between 0 and"),
         ("output", "100001", "between 0 and"),
         ("cached", "0.0000000001", "more than 9 decimals"),
+        ("cached", "12345.0000000000000000000000000000001", "more than 9 decimals"),
     ],
 )
 def test_what_is_no_amount_is_refused_by_name(field: str, text: str, said: str) -> None:

@@ -1,6 +1,6 @@
 """Rates as people write them: decimal strings of dollars per million tokens."""
 
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation, localcontext
 
 import msgspec
 
@@ -115,8 +115,10 @@ def _nano(stated: FlatRates, name: str, where: str) -> int | None:
         raise InvalidRequest(
             f"{where}{name} is not a number of dollars: {text[:50]!r}", param=f"{where}{name}"
         )
-    nano = dollars * _NANO
-    whole = int(nano)
+    # The default context would round after 28 digits.
+    with localcontext(prec=2 * _LETTERS_MAX):
+        nano = dollars * _NANO
+        whole = int(nano)
     if nano != whole:
         raise InvalidRequest(
             f"{where}{name} has more than {_DIGITS_MAX} decimals", param=f"{where}{name}"
@@ -140,14 +142,19 @@ def _decimal(text: str) -> Decimal | None:
 
 
 def _texts(rates: Rates) -> dict[str, object]:
-    found: dict[str, object] = {
+    found = _flat_texts(rates, _FREE)
+    if rates.above:
+        # A tier that does not say what an image costs has the price of the one below.
+        found["above"] = {tokens: _flat_texts(one) for tokens, one in rates.above.items()}
+    return found
+
+
+def _flat_texts(rates: Rates, free: frozenset[str] = frozenset()) -> dict[str, object]:
+    return {
         name: _dollars(amount)
         for name in _AMOUNTS
-        if (amount := getattr(rates, name)) or (amount == 0 and name not in _FREE)
+        if (amount := getattr(rates, name)) or (amount == 0 and name not in free)
     }
-    if rates.above:
-        found["above"] = {tokens: _texts(above) for tokens, above in rates.above.items()}
-    return found
 
 
 def _dollars(nano: int) -> str:
