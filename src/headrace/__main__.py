@@ -7,6 +7,7 @@ _COMMANDS = {
     "ask": ("headrace.agent.commands", "one answer, streamed to the terminal"),
     "models": ("headrace.catalog.commands", "list, pull, show, import and remove models"),
     "keys": ("headrace.identity.commands", "create, list and revoke API keys"),
+    "limits": ("headrace.ledger.limit_commands", "limit requests and tokens per minute and day"),
     "receipts": ("headrace.ledger.commands", "what each model call used and cost"),
     "doctor": ("headrace.doctor", "what this machine can run, what is missing, what to do"),
 }

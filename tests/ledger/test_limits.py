@@ -251,11 +251,8 @@ async def test_processes_count_together(door: Door):
     control.forget(2)
     take(one)
     assert refused(two).retry_after_s == 15.0
-    states = control.all_states()
-    assert {limit.kind: state.remaining for limit, state in states.items()} == {
-        "requests": 0,
-        "concurrent": 0,
-    }
+    assert control.used(RateLimit("account", "ada", "requests", "minute", 4)) == 4
+    assert control.used(RateLimit("account", "ada", "concurrent", "now", 2)) == 2
 
 
 async def test_a_worker_that_starts_holds_no_places(door: Door):
@@ -338,6 +335,8 @@ async def test_more_limits_than_there_is_room_for_are_refused(door: Door):
     await door.database.write(fill)
     limits = await door.open()
     await door.set(1, node=("key", "one-more"))
+    with pytest.raises(Conflict, match="limits stand"):
+        limits.reserve(RateLimit("key", "one-more", "requests", "minute", 1))
     with pytest.raises(Conflict, match="limits stand"):
         await limits.reload()
     take(limits)

@@ -6,6 +6,7 @@ so a bucket may go below empty, for which the next calls wait.
 """
 
 import math
+from collections.abc import Mapping
 from operator import itemgetter
 from pathlib import Path
 from typing import NoReturn
@@ -14,7 +15,7 @@ import msgspec
 
 from headrace.core.clock import Clock
 from headrace.core.errors import RateLimited
-from headrace.core.limits import LimitState
+from headrace.core.limits import LimitPeriod, LimitState
 from headrace.core.scope import Lineage
 from headrace.ledger.limit_page import LimitPage
 from headrace.store import limits as rows
@@ -27,7 +28,9 @@ OUTPUT_TOKENS_TAKEN = 256
 """What a call takes from output buckets if it does not say how much it may make."""
 
 _NS_PER_S = 1_000_000_000
-PERIODS_NS = {"minute": 60 * _NS_PER_S, "day": 86_400 * _NS_PER_S}
+_PERIODS_NS = {"minute": 60 * _NS_PER_S, "day": 86_400 * _NS_PER_S}
+MAXIMA: Mapping[LimitPeriod, int] = {"now": 10**6, "minute": 10**9, "day": 10**12}
+"""By period: below these a token is worth many nanoseconds, in which buckets are counted."""
 _TIME_MAX_NS = 2**62  # what a number of the page can hold, with room to add to
 _PLACE_RETRY_S = 1.0
 _AMOUNTS = {"requests": 0, "input_tokens": 1, "output_tokens": 2}
@@ -201,14 +204,21 @@ class Limits:
                 tightest[state.kind] = state
         return tuple(tightest.values())
 
-    def all_states(self) -> dict[RateLimit, LimitState]:
-        """How every limit of every organisation stands now."""
+    def reserve(self, limit: RateLimit) -> None:
+        """See that there is room to count a limit, before it is set.
+
+        Raises:
+            Conflict: There is none.
+        """
+        self._page.slots_of([_name(limit)])
+
+    def used(self, limit: RateLimit) -> int:
+        """How much of a limit is used now: never more than its maximum, 0 if it is not read yet."""
         now_ns = self._clock.monotonic_ns()
-        return {
-            each.limit: self._state(each, now_ns)
-            for counted in self._by_node.values()
-            for each in counted
-        }
+        for each in self._by_node.get(limit.node_id, ()):
+            if _name(each.limit) == _name(limit):
+                return each.maximum - self._state(each, now_ns).remaining
+        return 0
 
     def forget(self, process: int) -> None:
         """A worker has ended; the calls that it was running are not running any more."""
@@ -221,7 +231,7 @@ class Limits:
     def _counted(self, limit: RateLimit, slot: int) -> Bucket | Places:
         if limit.kind == "concurrent":
             return Places(limit, slot, self._page.own_counts + slot, limit.maximum)
-        period_ns = PERIODS_NS[limit.period]
+        period_ns = _PERIODS_NS[limit.period]
         at = self._page.time_at(slot)
         return Bucket(limit, at, _AMOUNTS[limit.kind], period_ns, limit.maximum)
 

@@ -59,6 +59,10 @@ class Pool:
         at_work = [default] if default.started else self._loaded()
         return any(place.engine.ready() for place in at_work)
 
+    def loaded(self, model_id: str) -> bool:
+        """Whether an engine is in memory."""
+        return self._place(model_id).started
+
     async def start_default(self) -> None:
         """Load the default model, so that the first request need not wait for it."""
         if self._places:

@@ -127,6 +127,10 @@ class Router:
         """Every model that may be asked for; the default one first."""
         return tuple(route.model for route in self._routes.values())
 
+    def routes(self) -> tuple[Route, ...]:
+        """Every route; that of the default model first."""
+        return tuple(self._routes.values())
+
     def targets(self) -> tuple[Target, ...]:
         """Every target once, for figures."""
         found = {
