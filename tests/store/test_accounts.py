@@ -15,7 +15,9 @@ def test_an_account_is_found_by_its_own_scope_only(database: Database):
         return database.read_now(lambda connection: accounts.get(connection, scope))
 
     owner = get(people.owner)
-    assert owner == accounts.Account("owner", "acme", "Acme", "person", "owner", "Owner")
+    assert owner == accounts.Account(
+        "owner", "acme", "Acme", "person", "owner", "Owner", None, None
+    )
     service = get(people.service)
     assert service is not None
     assert (service.kind, service.name) == ("service", "chat")

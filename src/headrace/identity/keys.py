@@ -7,15 +7,23 @@ import asyncio
 from collections.abc import Iterable
 
 import msgspec
+from sqlalchemy import Connection
 
 from headrace.core.clock import Clock
 from headrace.core.errors import Forbidden, InvalidRequest, NotFound, Unauthenticated
 from headrace.core.ids import is_id, new_id
 from headrace.core.scope import Lineage, Scope
 from headrace.identity import delegation
-from headrace.identity.caller import Caller, check_purpose, check_scopes, effective
+from headrace.identity.caller import (
+    HOUSE_PURPOSES,
+    Caller,
+    check_purpose,
+    check_scopes,
+    effective,
+)
 from headrace.identity.epoch import Epoch
 from headrace.identity.new_key import NewKey
+from headrace.identity.oversight import overseen
 from headrace.identity.secrets import KEY_PREFIX, SECRET_LENGTH_MAX, digest, new_secret
 from headrace.store import accounts
 from headrace.store import keys as rows
@@ -25,6 +33,8 @@ from headrace.store.key import Key, KeyScopes
 from headrace.store.keys import LiveKey
 
 _NAME_LENGTH_MAX = 100
+GRACE_S_MAX = 30 * 86_400
+"""How long the secret before a rotation may open as well."""
 _NS_PER_S = 1_000_000_000
 _NS_MAX = 2**63 - 1  # the year 2262
 
@@ -153,14 +163,26 @@ class KeyRing:
         purpose: str = "api",
         expires_ns: int | None = None,
         scopes: KeyScopes | None = None,
+        *,
+        actor: Scope | None = None,
     ) -> NewKey:
         """A new key that speaks for `scope`.
 
+        Args:
+            scope: For whom it speaks.
+            name: What to call it.
+            purpose: The word that receipts show.
+            expires_ns: When it ends; None never.
+            scopes: What it may be used for; None everything that `scope` may.
+            actor: Who makes it; None: the account itself.
+
         Raises:
             InvalidRequest: The name, purpose or a scope is not fit, or the expiry has passed.
+            NotFound: The actor may not make keys for that account, or there is none.
+            Forbidden: It is an owner's, and the actor is none.
         """
         check_purpose(purpose)
-        return await self._create(scope, name, purpose, expires_ns, scopes)
+        return await self._create(scope, name, purpose, expires_ns, scopes, actor=actor)
 
     async def _create(
         self,
@@ -169,25 +191,31 @@ class KeyRing:
         purpose: str,
         expires_ns: int | None = None,
         scopes: KeyScopes | None = None,
+        *,
+        actor: Scope | None = None,
     ) -> NewKey:
         self._check(name, expires_ns, scopes)
         made = NewKey(new_id(self._clock), KEY_PREFIX + new_secret(), name, purpose, expires_ns)
         secret_hash, created_ns = digest(self._pepper, "key", made.secret), self._clock.now_ns()
-        async with self._lock:
-            await self._database.write(
-                lambda connection: rows.add(
-                    connection,
-                    scope,
-                    made.id,
-                    name=name,
-                    secret_hash=secret_hash,
-                    last4=made.secret[-4:],
-                    purpose=purpose,
-                    created_ns=created_ns,
-                    expires_ns=expires_ns,
-                    scopes=scopes,
-                )
+
+        def work(connection: Connection) -> None:
+            if actor is not None:
+                overseen(connection, actor, scope.account_id, own=True)
+            rows.add(
+                connection,
+                scope,
+                made.id,
+                name=name,
+                secret_hash=secret_hash,
+                last4=made.secret[-4:],
+                purpose=purpose,
+                created_ns=created_ns,
+                expires_ns=expires_ns,
+                scopes=scopes,
             )
+
+        async with self._lock:
+            await self._database.write(work)
             await self._changed()
         return made
 
@@ -211,6 +239,42 @@ class KeyRing:
             )
             await self._changed()
         return NewKey(identifier, secret, name, purpose)
+
+    async def renew(self, actor: Scope, identifier: str, *, grace_s: float) -> NewKey:
+        """A new secret for a key, which keeps its id; the old one opens as well for a while.
+
+        Raises:
+            NotFound: The actor may see no such key, or it is revoked or has expired.
+            InvalidRequest: The grace is out of bounds, or the key is one of the house's own.
+            Forbidden: It is an owner's, and the actor is none.
+        """
+        if not 0 <= grace_s <= GRACE_S_MAX:
+            raise InvalidRequest(f"grace_s is 0 to {GRACE_S_MAX} seconds", param="grace_s")
+        secret = KEY_PREFIX + new_secret()
+        secret_hash, now_ns = digest(self._pepper, "key", secret), self._clock.now_ns()
+        former_until_ns = now_ns + round(grace_s * _NS_PER_S)
+
+        def work(connection: Connection) -> Key:
+            key = rows.get(connection, actor, identifier) if is_id(identifier) else None
+            if key is None or not _is_live(key, now_ns):
+                raise NotFound("there is no such key, or it opens nothing any more")
+            if key.purpose in HOUSE_PURPOSES:
+                raise InvalidRequest("Headrace gives this key a new secret at each start")
+            overseen(connection, actor, key.account_id, own=True)
+            rows.renew(
+                connection,
+                actor,
+                identifier,
+                secret_hash=secret_hash,
+                last4=secret[-4:],
+                former_until_ns=former_until_ns,
+            )
+            return key
+
+        async with self._lock:
+            key = await self._database.write(work)
+            await self._changed()
+        return NewKey(identifier, secret, key.name, key.purpose, key.expires_ns)
 
     async def revoke(self, scope: Scope, identifier: str) -> None:
         """Refuse a key from now on; when this returns it opens nothing any more.
@@ -252,6 +316,17 @@ class KeyRing:
         async with self._lock:
             if self.stale():
                 await self._load()
+
+    async def announce(self) -> None:
+        """Have every process read the keys again: accounts or teams were changed.
+
+        Shielded: a caller who hangs up must not leave a change unknown.
+        """
+        await asyncio.shield(self._announce())
+
+    async def _announce(self) -> None:
+        async with self._lock:
+            await self._changed()
 
     async def flush(self) -> None:
         """Write down when keys were last used; cheap when none was."""
@@ -297,6 +372,10 @@ class KeyRing:
             raise InvalidRequest("a key must expire in the future", param="expires_days")
         if scopes is not None:
             check_scopes(scopes)
+
+
+def _is_live(key: Key, now_ns: int) -> bool:
+    return key.revoked_ns is None and (key.expires_ns is None or key.expires_ns > now_ns)
 
 
 def _doors(keys: Iterable[LiveKey]) -> dict[str, _Door]:

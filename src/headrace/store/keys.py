@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, RowMapping, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, insert, or_, select, update
 
 from headrace.core.scope import Scope
 from headrace.store.accounts import Kind, Role
@@ -62,11 +62,7 @@ def find_by_purpose(connection: Connection, scope: Scope, purpose: str) -> str |
     """The id of the account's oldest key of that purpose, revoked or not."""
     query = (
         select(api_key.c.id)
-        .where(
-            api_key.c.organisation_id == scope.organisation_id,
-            api_key.c.account_id == scope.account_id,
-            api_key.c.purpose == purpose,
-        )
+        .where(_own(scope), api_key.c.purpose == purpose)
         .order_by(api_key.c.created_ns, api_key.c.id)
         .limit(1)
     )
@@ -79,13 +75,45 @@ def replace_secret(
     """Give the account's key a new secret; the old one is worth nothing from now on."""
     connection.execute(
         update(api_key)
-        .where(
-            api_key.c.id == identifier,
-            api_key.c.organisation_id == scope.organisation_id,
-            api_key.c.account_id == scope.account_id,
+        .where(_own(scope), api_key.c.id == identifier)
+        .values(
+            hash=secret_hash, last4=last4, revoked_ns=None, former_hash=None, former_until_ns=None
         )
-        .values(hash=secret_hash, last4=last4, revoked_ns=None)
     )
+
+
+def renew(
+    connection: Connection,
+    scope: Scope,
+    identifier: str,
+    *,
+    secret_hash: str,
+    last4: str,
+    former_until_ns: int,
+) -> None:
+    """Give a key that `scope` may see a new secret; the one before opens as well, for a while."""
+    connection.execute(
+        update(api_key)
+        .where(api_key.c.id == identifier, visible_to(scope, api_key))
+        .values(
+            hash=secret_hash,
+            last4=last4,
+            former_hash=api_key.c.hash,
+            former_until_ns=former_until_ns,
+        )
+    )
+
+
+def revoke_all(connection: Connection, scope: Scope, *, now_ns: int) -> None:
+    """Revoke every key of the account that `scope` names."""
+    connection.execute(
+        update(api_key).where(_own(scope), api_key.c.revoked_ns.is_(None)).values(revoked_ns=now_ns)
+    )
+
+
+def forget_names(connection: Connection, scope: Scope) -> None:
+    """Forget what the account's keys are called, which may tell whose they are."""
+    connection.execute(update(api_key).where(_own(scope)).values(name="erased"))
 
 
 def revoke(connection: Connection, scope: Scope, identifier: str, *, now_ns: int) -> str | None:
@@ -108,6 +136,15 @@ def visible(connection: Connection, scope: Scope) -> tuple[Key, ...]:
         .order_by(api_key.c.created_ns, api_key.c.id)
     )
     return tuple(_key(row) for row in connection.execute(query).mappings())
+
+
+def get(connection: Connection, scope: Scope, identifier: str) -> Key | None:
+    """A key that `scope` may see."""
+    query = select(*(api_key.c[name] for name in Key.__struct_fields__)).where(
+        api_key.c.id == identifier, visible_to(scope, api_key)
+    )
+    row = connection.execute(query).mappings().first()
+    return None if row is None else _key(row)
 
 
 def live(connection: Connection, *, now_ns: int) -> tuple[LiveKey, ...]:
@@ -156,6 +193,13 @@ def touch(connection: Connection, used_ns: Mapping[str, int]) -> None:
             )
             .values(last_used_ns=time_ns)
         )
+
+
+def _own(scope: Scope) -> ColumnElement[bool]:
+    return and_(
+        api_key.c.organisation_id == scope.organisation_id,
+        api_key.c.account_id == scope.account_id,
+    )
 
 
 def _key(row: RowMapping) -> Key:

@@ -4,7 +4,7 @@ Functions that look a hash up take no scope: they are how a visitor gets one.
 """
 
 import msgspec
-from sqlalchemy import Connection, delete, insert, or_, select, update
+from sqlalchemy import Connection, and_, delete, insert, or_, select, true, update
 
 from headrace.core.scope import Scope
 from headrace.store.accounts import Role
@@ -77,6 +77,17 @@ def find(connection: Connection, session_hash: str, *, now_ns: int) -> Visitor |
 def end(connection: Connection, session_hash: str) -> None:
     """End a session, if there is one."""
     connection.execute(delete(session).where(session.c.hash == session_hash))
+
+
+def end_all(connection: Connection, scope: Scope, *, but: str | None = None) -> None:
+    """End every session of the account, but the one with that hash, and its unused links."""
+    for table in (session, sign_in_link):
+        own = and_(
+            table.c.organisation_id == scope.organisation_id,
+            table.c.account_id == scope.account_id,
+        )
+        kept = true() if but is None else table.c.hash != but
+        connection.execute(delete(table).where(own, kept))
 
 
 def forget_expired(connection: Connection, *, now_ns: int) -> None:
