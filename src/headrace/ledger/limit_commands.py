@@ -1,6 +1,7 @@
 """`headrace limits list|set|remove`: of the running Headrace."""
 
 import argparse
+import sys
 from urllib.parse import quote
 
 import msgspec
@@ -57,12 +58,12 @@ def main(arguments: list[str]) -> int:
     if flags.word == "list":
         reply = ask(run, "GET", "/admin/limits")
         found = msgspec.json.decode(reply, type=dict[str, tuple[_Limit, ...]])["limits"]
-        print(reply.decode() if flags.json else _table(found))
+        _say(reply.decode() if flags.json else _table(found))
         return 0
     kind, period = _split(flags.what)
     if flags.word == "remove":
         ask(run, "DELETE", f"/admin/limits/{quote(flags.id, safe='')}/{kind}/{period}")
-        print(msgspec.json.encode({"removed": flags.id}).decode() if flags.json else "removed")
+        _say(msgspec.json.encode({"removed": flags.id}).decode() if flags.json else "removed")
         return 0
     body = {
         "node_kind": flags.node,
@@ -72,7 +73,7 @@ def main(arguments: list[str]) -> int:
         "maximum": flags.maximum,
     }
     reply = ask(run, "PUT", "/admin/limits", body)
-    print(reply.decode() if flags.json else _table((msgspec.json.decode(reply, type=_Limit),)))
+    _say(reply.decode() if flags.json else _table((msgspec.json.decode(reply, type=_Limit),)))
     return 0
 
 
@@ -121,3 +122,7 @@ def _line(limit: _Limit) -> tuple[str, ...]:
         str(limit.maximum),
         str(limit.used),
     )
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
