@@ -419,3 +419,9 @@ def _is_near(host: str) -> bool:
 def _quoted(name: str) -> str:
     """A name as the head of its table shows it."""
     return name if name.replace("-", "").replace("_", "").isalnum() else f'"{name}"'
+
+
+def machines_of(routing: Routing) -> tuple[str, ...]:
+    """Every machine of our own: this one first, then those that upstreams name, by name."""
+    named = {upstream.machine for upstream in routing.upstreams.values() if upstream.machine}
+    return (LOCAL_MACHINE, *sorted(named - {LOCAL_MACHINE}))
