@@ -269,12 +269,14 @@ def _fault(status: int, each: Operation, shapes: _Shapes) -> dict[str, Any]:
 _FAULTS = {
     400: "The request is wrong; the message says what.",
     401: "No credential, or one that nobody has.",
+    402: "A hard budget has too little left for this call.",
     403: "Known, but not allowed; or a Host or Origin that is not taken.",
     404: "No such object, or none that the caller may know of.",
     408: "The body did not arrive in time.",
     409: "The object is in a state that forbids this.",
     413: "Over a limit of size, depth or count.",
-    429: "Too many requests of this caller; `retry-after` says when to come back.",
+    429: "Too many requests of this caller, and `retry-after` says when to come back; or a hard"
+    " budget has too little left for this call.",
     500: "A mistake of Headrace; its log says more.",
     502: "The engine died or broke.",
     503: "No engine can answer now; `retry-after` says when to come back.",

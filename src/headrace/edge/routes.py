@@ -48,6 +48,7 @@ STATUS = {
     "not_found": 404,
     "model_not_found": 404,
     "conflict": 409,
+    "budget_spent": 429,
     "rate_limited": 429,
     "engine_failed": 502,
     "engine_unavailable": 503,

@@ -11,7 +11,13 @@ from typing import ClassVar, Protocol
 import msgspec
 
 from headrace.core.clock import Clock
-from headrace.core.errors import HeadraceError, RateLimited, Retryable, Unauthenticated
+from headrace.core.errors import (
+    BudgetSpent,
+    HeadraceError,
+    RateLimited,
+    Retryable,
+    Unauthenticated,
+)
 from headrace.core.events import Event
 from headrace.edge.routes import STATUS
 from headrace.serving.ask import Asked
@@ -49,7 +55,7 @@ def retry_headers(error: HeadraceError) -> list[tuple[bytes, bytes]]:
 
     Claude Code would ask with the same unknown key for minutes if it were not told to stop.
     """
-    if isinstance(error, Unauthenticated):
+    if isinstance(error, Unauthenticated | BudgetSpent):
         return [(b"x-should-retry", b"false")]
     if isinstance(error, Retryable) and error.retry_after_s is not None:
         # Up, as whoever comes too early is refused again; clients prefer milliseconds.
@@ -174,7 +180,12 @@ class AnthropicMessages(Dialect):
     name = "anthropic"
     request_id_header = "request-id"
     # The dialect has a status of its own for "come back later", which its SDK retries.
-    _statuses = STATUS | {"overloaded": 529, "engine_unavailable": 529, "engine_failed": 500}
+    _statuses = STATUS | {
+        "budget_spent": 402,
+        "overloaded": 529,
+        "engine_unavailable": 529,
+        "engine_failed": 500,
+    }
 
     def decode(self, body: bytes, headers: Headers, *, depth_max: int) -> Asked:
         """Read a request body."""

@@ -38,6 +38,7 @@ ERROR_TYPES = {
     "not_found": "not_found_error",
     "model_not_found": "not_found_error",
     "conflict": "invalid_request_error",
+    "budget_spent": "billing_error",
     "rate_limited": "rate_limit_error",
     "overloaded": "overloaded_error",
     "engine_failed": "api_error",

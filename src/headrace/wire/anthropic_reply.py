@@ -65,6 +65,7 @@ _OWN_KINDS = frozenset(
         "not_found",
         "model_not_found",
         "conflict",
+        "budget_spent",
         "rate_limited",
         "overloaded",
         "engine_failed",

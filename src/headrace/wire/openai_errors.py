@@ -21,6 +21,7 @@ ERRORS: dict[str, tuple[str, str | None]] = {
     "not_found": ("invalid_request_error", "not_found"),
     "model_not_found": ("invalid_request_error", "model_not_found"),
     "conflict": ("invalid_request_error", "conflict"),
+    "budget_spent": ("insufficient_quota", "insufficient_quota"),
     "rate_limited": ("rate_limit_error", "rate_limit_exceeded"),
     "overloaded": ("server_error", "overloaded"),
     "engine_failed": ("server_error", "engine_failed"),

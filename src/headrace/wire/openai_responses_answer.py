@@ -23,6 +23,7 @@ INCOMPLETE_REASONS: dict[Stop, str] = {
 """Why an answer is incomplete; with any other stop it is completed."""
 
 _FAILURES = {
+    "budget_spent": "rate_limit_exceeded",
     "rate_limited": "rate_limit_exceeded",
     "invalid_request": "invalid_prompt",
     "context_too_long": "invalid_prompt",
