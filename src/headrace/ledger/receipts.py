@@ -18,7 +18,7 @@ from headrace.ledger.records import GenerationClosed, GenerationOpened, decode
 from headrace.ledger.rows import ending_of, generation_of
 from headrace.store import generations
 from headrace.store.generations import Ending, Generation
-from headrace.store.visibility import oversees
+from headrace.store.visibility import sees_figures
 
 
 def find(connection: Connection, directory: Path, scope: Scope, identifier: str) -> Generation:
@@ -54,7 +54,7 @@ class _Tail:
     def __init__(self, connection: Connection, directory: Path, scope: Scope) -> None:
         self.begun: dict[str, Generation] = {}
         self._ended: dict[str, Ending] = {}
-        sees_all = oversees(connection, scope)
+        sees_all = sees_figures(connection, scope)
         for worker in reader.workers(directory):
             for one in _behind(connection, directory, worker):
                 if isinstance(one, Ending):

@@ -10,17 +10,8 @@ from headrace.ledger import reader
 from headrace.ledger.chain import Position
 from headrace.ledger.projection import name_of
 from headrace.ledger.records import GenerationClosed, GenerationOpened, Posted, Said, decode
-from headrace.ledger.rows import refunded_nano
+from headrace.ledger.rows import RefundDetail, refunded_nano
 from headrace.store.budgets import Running, Span, Spending
-
-
-class RefundDetail(msgspec.Struct, frozen=True):
-    """Whose call was refunded, so that a reader of the journal need not look it up."""
-
-    team_id: str | None
-    account_id: str
-    key_id: str
-    started_ns: int
 
 
 class Tails:

@@ -5,14 +5,14 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, RowMapping, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from headrace.core.models import Usage
 from headrace.core.scope import Scope
 from headrace.store.schema import generation, projection
 from headrace.store.statements import run_many, select_among
-from headrace.store.visibility import visible_to
+from headrace.store.visibility import sees_figures
 
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +91,39 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _REPLACED = ("release_digest", "engine")
+
+
+class Which(msgspec.Struct, frozen=True, kw_only=True):
+    """Receipts to look for: begun from `from_ns` on and before `to_ns`, and of all of these.
+
+    An empty `team_id` means calls of no team.
+    """
+
+    from_ns: int | None = None
+    to_ns: int | None = None
+    team_id: str | None = None
+    account_id: str | None = None
+    key_id: str | None = None
+    model_id: str | None = None
+    release_digest: str | None = None
+    purpose: str | None = None
+    conversation_id: str | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """The same as conditions on the rows."""
+        found = [
+            generation.c[name] == (getattr(self, name) or None)
+            for name in self.__struct_fields__[2:]
+            if getattr(self, name) is not None
+        ]
+        if self.from_ns is not None:
+            found.append(generation.c.started_ns >= self.from_ns)
+        if self.to_ns is not None:
+            found.append(generation.c.started_ns < self.to_ns)
+        return found
+
+
+EVERY = Which()
 
 
 class Settled(NamedTuple):
@@ -212,23 +245,42 @@ def unfinished(connection: Connection, worker: str) -> tuple[str, ...]:
 
 def get(connection: Connection, scope: Scope, identifier: str) -> Generation | None:
     """One receipt, None when there is none that `scope` may see."""
-    query = select(generation).where(generation.c.id == identifier, visible_to(scope, generation))
+    query = select(generation).where(generation.c.id == identifier)
     row = connection.execute(query).mappings().first()
-    return None if row is None else _from_row(row)
+    if row is None or row["organisation_id"] != scope.organisation_id:
+        return None
+    if row["account_id"] != scope.account_id and not sees_figures(connection, scope):
+        return None
+    return _from_row(row)
 
 
 def recent(
-    connection: Connection, scope: Scope, *, limit: int, before: str | None = None
+    connection: Connection,
+    scope: Scope,
+    *,
+    limit: int,
+    before: str | None = None,
+    which: Which = EVERY,
 ) -> tuple[Generation, ...]:
-    """The newest receipts that `scope` may see, newest first; begun before receipt `before`."""
-    query = select(generation).where(visible_to(scope, generation))
+    """The newest receipts that `scope` may see, newest first.
+
+    Args:
+        connection: Of a read.
+        scope: Who asks.
+        limit: How many at most.
+        before: Only those that are listed behind this one.
+        which: What else must hold of them.
+    """
+    conditions = [generation.c.organisation_id == scope.organisation_id, *which.conditions()]
+    if not sees_figures(connection, scope):
+        conditions.append(generation.c.account_id == scope.account_id)
     if before is not None:
         begun = select(generation.c.started_ns).where(generation.c.id == before)
         place = tuple_(generation.c.started_ns, generation.c.id)
-        query = query.where(place < tuple_(begun.scalar_subquery(), before))
+        conditions.append(place < tuple_(begun.scalar_subquery(), before))
     newest = (generation.c.started_ns.desc(), generation.c.id.desc())
-    rows = connection.execute(query.order_by(*newest).limit(limit))
-    return tuple(_from_row(row) for row in rows.mappings())
+    query = select(generation).where(*conditions).order_by(*newest).limit(limit)
+    return tuple(_from_row(row) for row in connection.execute(query).mappings())
 
 
 _BEGUN = (

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from headrace.core.models import Usage
+from headrace.core.scope import Lineage
 from headrace.store.generations import Generation, Settled
 from headrace.store.schema_ledger import SPEND_DIMENSIONS, SPEND_FIGURES
 from headrace.store.statements import run_many
@@ -27,18 +28,37 @@ FAILED = frozenset({"failed", "interrupted"})
 
 
 class Refund(NamedTuple):
-    """Money given back for a call, in nano-dollars."""
+    """Money given back for a call that has ended, in nano-dollars."""
 
     begun: Generation
     amount_nano: int
 
 
-def add(connection: Connection, settled: Sequence[Settled], refunds: Sequence[Refund]) -> None:
+class HourRefund(NamedTuple):
+    """The same for budgets, which need not wait for the call's end in another journal.
+
+    `worker` is the one whose journal holds the refund: it has that part of the budget back.
+    """
+
+    lineage: Lineage
+    started_ns: int
+    worker: str
+    amount_nano: int
+
+
+def add(
+    connection: Connection,
+    settled: Sequence[Settled],
+    refunds: Sequence[Refund] = (),
+    hour_refunds: Sequence[HourRefund] = (),
+) -> None:
     """Add calls that have just ended, and take off what was given back.
 
     Takes no scope: the calls carry their own.
     """
     sums = _Sums()
+    for back in hour_refunds:
+        sums.charge(back.lineage.nodes(), back.started_ns, back.worker, -back.amount_nano)
     for one, ending in settled:
         used = ending.usage or _NOTHING
         figures = (
@@ -55,10 +75,13 @@ def add(connection: Connection, settled: Sequence[Settled], refunds: Sequence[Re
             ending.machine_ns,
             ending.prefill_machine_ns,
         )
-        sums.add(one, ending.price_nano, figures)
+        if ending.price_nano:
+            nodes = (one.organisation_id, one.team_id, one.account_id, one.key_id)
+            sums.charge(nodes, one.started_ns, one.worker, ending.price_nano)
+        sums.add(one, figures)
     for refund in refunds:
         back = -refund.amount_nano
-        sums.add(refund.begun, back, tuple(back if n == "price_nano" else 0 for n in SPEND_FIGURES))
+        sums.add(refund.begun, tuple(back if n == "price_nano" else 0 for n in SPEND_FIGURES))
     sums.write(connection)
 
 
@@ -85,16 +108,19 @@ class _Sums:
         self._days: dict[tuple[Any, ...], _Figures] = {}
         self._talks: dict[tuple[str, str], tuple[Any, ...]] = {}
 
-    def add(self, one: Generation, charged_nano: int, figures: _Figures) -> None:
+    def charge(
+        self, nodes: Sequence[str | None], started_ns: int, worker: str, charged_nano: int
+    ) -> None:
+        """Charge the nodes of a call's lineage."""
+        hour_ns = started_ns - started_ns % HOUR_NS
+        for node in nodes:
+            if node is not None:
+                hour = (node, hour_ns, worker)
+                self._hours[hour] = self._hours.get(hour, 0) + charged_nano
+
+    def add(self, one: Generation, figures: _Figures) -> None:
         """Add the figures of one call."""
         started_ns = one.started_ns
-        if charged_nano:
-            hour_ns = started_ns - started_ns % HOUR_NS
-            nodes = (one.organisation_id, one.team_id, one.account_id, one.key_id)
-            for node in nodes:
-                if node is not None:
-                    hour = (node, hour_ns, one.worker)
-                    self._hours[hour] = self._hours.get(hour, 0) + charged_nano
         day = (
             one.organisation_id,
             started_ns - started_ns % DAY_NS,
