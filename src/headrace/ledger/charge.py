@@ -51,6 +51,18 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
         return each * self.answers
 
 
+class Once(msgspec.Struct):
+    """Work that is charged once, however often it is tried.
+
+    `id` is the same in every try, `credit_nano` is what earlier ones were charged and this one
+    therefore is not. `opened` once a call has been written down for it.
+    """
+
+    id: str
+    credit_nano: int = 0
+    opened: bool = False
+
+
 class Attempt(msgspec.Struct):
     """One target that was asked: who, and what is known to be used there."""
 
@@ -87,7 +99,6 @@ class Figures(msgspec.Struct):
 class Charge:
     """The money of one call; made by `Meter.admit`, ended by `Meter.close` or `Meter.void`.
 
-    `before_nano` was charged already for an earlier try of the same work, which is charged once.
     `affordable` is how many tokens each answer can have where a budget buys fewer than the
     client wants and names no limit itself.
     """
@@ -96,21 +107,21 @@ class Charge:
         "account_id",
         "affordable",
         "attempts",
-        "before_nano",
         "bounds",
         "held_nano",
         "hold",
         "model_id",
+        "once",
         "price",
         "settled",
         "ticket",
     )
 
-    def __init__(self, model_id: str, account_id: str, bounds: Bounds, before_nano: int) -> None:
+    def __init__(self, model_id: str, account_id: str, bounds: Bounds, once: Once | None) -> None:
         self.model_id = model_id
         self.account_id = account_id
         self.bounds = bounds
-        self.before_nano = before_nano
+        self.once = once
         self.price: Price | None = None
         self.ticket: Ticket | None = None
         self.hold: Hold | None = None
@@ -119,8 +130,23 @@ class Charge:
         self.attempts: list[Attempt] = []
         self.settled = False
 
+    def first_token(self) -> None:
+        """The target that was asked last begins to answer."""
+        if self.attempts and (share := self.attempts[-1].share) is not None:
+            share.first_token()
+
+    def used(self, usage: Usage) -> None:
+        """What is known to be used at the target that was asked last."""
+        if self.attempts:
+            self.attempts[-1].usage = usage
+
+    def left(self) -> None:
+        """The target that was asked last does nothing more for it."""
+        if self.attempts and (share := self.attempts[-1].share) is not None:
+            share.end()
+
     def worth(self, usage: Usage) -> Figures:
-        """What it is charged with this usage, and what is lost beyond that."""
+        """What it is charged with this usage, and what is lost beyond that; asked for once."""
         figures = Figures()
         if self.price is None:
             return figures
@@ -128,7 +154,11 @@ class Charge:
         whole = amount(rates, usage, images=bounds.images, tier=bounds.tier)
         if not whole:
             return figures
-        price = max(0, min(whole, self.held_nano) - self.before_nano)
+        price = min(whole, self.held_nano)
+        if self.once is not None and self.once.credit_nano:
+            paid = min(price, self.once.credit_nano)
+            self.once.credit_nano -= paid
+            price -= paid
         figures.price_nano, figures.loss_nano = price, whole - price
         if usage.cached:
             figures.saved_nano = saved(rates, usage)

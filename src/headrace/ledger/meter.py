@@ -19,6 +19,7 @@ from headrace.ledger.charge import (
     Charge,
     Figures,
     Hold,
+    Once,
     affordable_tokens,
     worst_of,
 )
@@ -96,7 +97,7 @@ class Meter:
         bounds: Bounds,
         *,
         at_ns: int,
-        before_nano: int = 0,
+        once: Once | None = None,
     ) -> Charge:
         """Take what a call may use; nothing is taken where this raises.
 
@@ -105,13 +106,13 @@ class Meter:
             model_id: The public model.
             bounds: What it can use at most.
             at_ns: When it begins: its price and the windows of its budgets are of that time.
-            before_nano: What an earlier try of the same work was charged.
+            once: The work that it is a try of, where that is charged once.
 
         Raises:
             RateLimited: A limit is reached, or running calls hold the rest of a budget.
             BudgetSpent: A hard budget cannot pay for it.
         """
-        charge = Charge(model_id, lineage.account_id, bounds, before_nano)
+        charge = Charge(model_id, lineage.account_id, bounds, once)
         if self._limits is not None:
             charge.ticket = self._limits.take(
                 lineage,
@@ -140,13 +141,25 @@ class Meter:
             if charge is not None:
                 self.void(charge)
             raise
+        if charge is not None and charge.once is not None:
+            charge.once.opened = True
 
-    def attempt(self, charge: Charge, attempt: Attempt) -> None:
-        """A target is asked, from now on; its time on a machine of our own is counted."""
-        if self._costs is not None:
-            charge.attempts.append(attempt)
-            if attempt.machine is not None:
-                attempt.share = self._costs.begin(attempt.machine)
+    def attempt(
+        self,
+        charge: Charge,
+        *,
+        target_id: str,
+        upstream: str | None,
+        machine: str | None,
+        release_digest: str,
+    ) -> None:
+        """A target is asked from now on; its time on a machine of our own is counted."""
+        if self._costs is None:
+            return
+        attempt = Attempt(target_id, upstream, machine, release_digest)
+        charge.attempts.append(attempt)
+        if machine is not None:
+            attempt.share = self._costs.begin(machine)
 
     def figures(
         self,
@@ -167,6 +180,8 @@ class Meter:
             unbilled_tokens: Output beyond `usage`, which was made for nobody.
         """
         figures = charge.worth(usage) if charged else Figures()
+        if charged and (usage.input or usage.output):
+            charge.used(usage)
         for attempt in charge.attempts:
             self._add(figures, charge, attempt, at_ns, unbilled_tokens)
         return figures
@@ -213,7 +228,7 @@ class Meter:
             position = self._journal.append(CLOSED, closed)
         except BaseException:
             if charge is not None:
-                self._leave(charge)
+                self.leave(charge)
             raise
         if charge is not None:
             self._put_right(charge, closed.price_nano, closed.usage or NOTHING)
@@ -222,12 +237,23 @@ class Meter:
         else:
             self._journal.sync_soon()
 
+    def request(self, lineage: Lineage) -> Charge:
+        """A call that is free counts among the requests, until it is voided.
+
+        Raises:
+            RateLimited: A limit is reached.
+        """
+        charge = Charge("", lineage.account_id, Bounds(), None)
+        if self._limits is not None:
+            charge.ticket = self._limits.take(lineage, input_tokens=0, output_tokens=0)
+        return charge
+
     def void(self, charge: Charge) -> None:
         """Give back what was taken for a call that never ran; only the first time counts."""
         self._put_right(charge, 0, NOTHING)
 
-    def _leave(self, charge: Charge) -> None:
-        """Free what is of this process alone; what is held stays so until the call is settled."""
+    def leave(self, charge: Charge) -> None:
+        """A call cannot be settled; what is held stays so until the next start does it."""
         charge.hold = None
         self._put_right(charge, 0, NOTHING)
 

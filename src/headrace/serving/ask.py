@@ -8,6 +8,7 @@ import msgspec
 
 from headrace.core.errors import HeadraceError, InvalidRequest
 from headrace.core.requests import Request
+from headrace.ledger.charge import Once
 from headrace.serving.engine import Passage
 from headrace.wire import openai_responses
 from headrace.wire.strict_json import check_depth
@@ -65,7 +66,9 @@ class Ask:
         passage: The call as it came, where an upstream of the same dialect may take it so.
         size: How much it may come to.
         conversation_id: Which conversation it belongs to, as its client says.
-        purpose: What it is for, where its client says so.
+
+    Attributes:
+        once: The work that it is a try of, where that is charged once.
     """
 
     def __init__(
@@ -77,16 +80,13 @@ class Ask:
         *,
         size: Size = UNKNOWN,
         conversation_id: str | None = None,
-        purpose: str | None = None,
     ) -> None:
         self.dialect = dialect
         self.model = model
         self.passage = passage
         self.size = size
         self.conversation_id = conversation_id
-        self.purpose = purpose
-        # Of a batch's line: the same each time that it is tried.
-        self.idempotency_id: str | None = None
+        self.once: Once | None = None
         self._read = read
         self._asked: Asked | None = None
 

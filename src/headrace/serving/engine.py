@@ -80,6 +80,19 @@ class Engine(Protocol):
         ...
 
 
+@runtime_checkable
+class LateEngine(Engine, Protocol):
+    """An engine of our own that knows what it still made after its client had gone."""
+
+    def late_tokens(self, request: Request) -> int:
+        """Tokens of a cancelled answer that were made and never told; asked for once.
+
+        Args:
+            request: The very object that `stream` was given.
+        """
+        ...
+
+
 class Passage(msgspec.Struct, frozen=True):
     """A client's call as it came, for an upstream that speaks the same dialect.
 
@@ -102,14 +115,16 @@ class Passed(msgspec.Struct, frozen=True):
     """Bytes of an upstream's answer on their way to the client, and what they were seen to say.
 
     `output_tokens` is the running count of produced tokens, as far as it is known before the
-    upstream tells; `usage` is set once it has told; `stop` is set on the last one, which holds
-    no more bytes than the others. A whole answer is one of them.
+    upstream tells; `usage` is set once it has told, and `told` once that is of the whole answer;
+    `stop` is set on the last one, which holds no more bytes than the others. A whole answer is
+    one of them.
     """
 
     data: bytes
     output_tokens: int = 0
     usage: Usage | None = None
     stop: Stop | None = None
+    told: bool = False
 
 
 @runtime_checkable

@@ -2,7 +2,8 @@
 
 1. who      the caller, known by its key                         (serving/app.py)
 2. may      the model exists, can do what is asked, and this caller may use it
-3. afford   a place among the running calls is free
+3. afford   a place among the running calls is free, limits and budgets allow it, and the worst
+            that it may come to is held                           (ledger/meter.py)
 4. where    the target that answers, and the next ones if it fails (serving/router.py)
 5. wait     a fair place at that target                           (serving/queue.py)
 6. stream   its events, bytes or vectors, counted as they pass
@@ -12,8 +13,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
-from types import TracebackType
+from contextlib import aclosing
 
 import msgspec
 
@@ -23,19 +23,21 @@ from headrace.core.errors import (
     HeadraceError,
     Overloaded,
     Retryable,
-    TimedOut,
     Unsupported,
-    of_kind,
 )
-from headrace.core.events import Counted, Failed, Finished, Started
+from headrace.core.events import Counted, Finished
 from headrace.core.models import Model
 from headrace.core.requests import Request
-from headrace.identity.keys import Caller
+from headrace.identity.caller import Caller, may
+from headrace.ledger.charge import Charge
 from headrace.ledger.meter import Meter
+from headrace.ledger.records import GenerationClosed
 from headrace.serving.ask import Ask
 from headrace.serving.attachments import Attachments
+from headrace.serving.attempt import Entered, first
+from headrace.serving.bounds import bounds_of, bounds_of_texts
 from headrace.serving.call import Call, Generation, Item
-from headrace.serving.engine import Engine
+from headrace.serving.engine import Engine, LateEngine
 from headrace.serving.metrics import Metrics
 from headrace.serving.pool import Pool
 from headrace.serving.queue import Priority
@@ -48,8 +50,6 @@ _RETRY_AFTER_S = 2.0
 # Texts that go to the engine together; between two such groups a call's use is noted.
 _EMBEDDED_TOGETHER = 32
 _CANNOT = {"chat": "makes embeddings only and cannot answer", "embeddings": "makes no embeddings"}
-# A target that only says that it is busy is not broken, and says when to come back.
-_BROKEN = frozenset(("engine_failed", "engine_unavailable", "timed_out"))
 _log = logging.getLogger(__name__)
 
 
@@ -93,6 +93,16 @@ class Gateway:
         self._idle = asyncio.Event()
         self._idle.set()
 
+    @property
+    def router(self) -> Router:
+        """Knows who answers for which model."""
+        return self._router
+
+    @property
+    def pool(self) -> Pool:
+        """Knows which engines are loaded."""
+        return self._pool
+
     def models(self) -> tuple[Model, ...]:
         """The models that may be asked for, the default one first."""
         return self._router.models()
@@ -122,6 +132,8 @@ class Gateway:
         admitted = self.admit(caller, ask.model, ability="chat", dialect=ask.dialect)
         call = admitted.call
         call.streamed, call.priority = ask.stream, priority
+        call.conversation_id, call.once = ask.conversation_id, ask.once
+        call.bounds = bounds_of(ask, call.route.model, priority)
         return _Answering(admitted, self._run(call, ask, priority))
 
     def admit(
@@ -130,11 +142,13 @@ class Gateway:
         """A call that has a place among those that run for the length of a context.
 
         Raises:
+            Forbidden: The caller's key may not use the model.
             ModelNotFound: The model is not served here.
             Unsupported: It lacks the ability.
             Overloaded: (on entering) Too many calls run already.
             EngineUnavailable: (on entering) Headrace is stopping.
         """
+        may(caller, model=model_id)
         call = Call(caller, self._able(model_id, ability), dialect, self._clock)
         call.ability = ability
         return _Admitted(call, self._enter, self._leave)
@@ -159,12 +173,14 @@ class Gateway:
             Unsupported: The model's vectors are of another length.
             HeadraceError: The engine refuses or fails.
         """
+        call.priority = priority
+        call.bounds = bounds_of_texts(texts, call.route.model, priority)
         async with _Metered(call, self._open, self._settle):
             targets = self._router.order(call.route, None)
             for target in targets:
                 call.target = target
                 try:
-                    async with _Entered(call, priority, self._pool, self._metrics) as engine:
+                    async with self._entered(call, priority) as engine:
                         vectors = await _embedded(call, engine, texts, dimensions)
                         call.see(Finished("end", call.usage))
                         await self._settle(call, durable=True)
@@ -182,13 +198,20 @@ class Gateway:
             ModelNotFound: The model is not served here.
             Unsupported: It makes embeddings only.
             Overloaded: Too many calls run already.
+            RateLimited: A limit of the caller is reached; counting is free, but a request.
             EngineUnavailable: Headrace is stopping.
         """
+        may(caller, model=request.model)
         route = self._able(request.model, "chat")
         if self._attachments is not None:
             request = await self._attachments.resolve(request, caller.scope)
         target = self._router.order(route, None)[0]
-        self._enter()
+        charge = self._meter.request(caller.lineage)
+        try:
+            self._enter()
+        except HeadraceError:
+            self._meter.void(charge)
+            raise
         try:
             if not target.pooled:
                 return await target.engine.count_tokens(request)
@@ -196,6 +219,7 @@ class Gateway:
                 return await engine.count_tokens(request)
         finally:
             self._leave()
+            self._meter.void(charge)
 
     async def drain(self, wait_s: float) -> None:
         """Take no more calls and wait for those that run, up to `wait_s` seconds."""
@@ -238,20 +262,20 @@ class Gateway:
         No item is held while the next one is awaited: thousands of streams may be silent.
         """
         async with _Metered(call, self._open, self._settle):
-            if ask.passage is None:
-                ask = await self._attached(call, ask)
+            ask = await self._ready(call, ask)
             targets = self._targets(call.route, ask)
             for target in targets:
                 call.target = target
                 further = target is not targets[-1]
+                held: list[Item | Counted] = []
                 begun = False
                 try:
                     async with (
-                        _Entered(call, priority, self._pool, self._metrics) as engine,
+                        self._entered(call, priority) as engine,
                         # Not `async for` alone: the engine must hear of a cancel at once.
                         aclosing(self._answer(call, engine, ask)) as items,
                     ):
-                        held = await _first(items, target, hold=further)
+                        held = await first(items, call, hold=further)
                         begun = True
                         while (
                             item := held.pop(0) if held else await anext(items, None)
@@ -267,10 +291,15 @@ class Gateway:
                     _log.warning("%s failed and another is tried: %s", target.id, error.kind)
                 else:
                     return
+                finally:
+                    call.received(held)
 
-    async def _attached(self, call: Call, ask: Ask) -> Ask:
-        """The call with the contents of the files that it names."""
-        if self._attachments is None:
+    async def _ready(self, call: Call, ask: Ask) -> Ask:
+        """The call with as many tokens as its budget buys, and the files that it names."""
+        affordable = call.charge and call.charge.affordable
+        if affordable is not None:
+            ask = ask.limited(affordable)
+        if ask.passage is not None or self._attachments is None:
             return ask
         request = ask.asked.request
         resolved = await self._attachments.resolve(request, call.scope)
@@ -294,10 +323,23 @@ class Gateway:
         request = msgspec.structs.replace(asked.request, cache_scope=call.scope.organisation_id)
         lost = local_losses(request) if relay is None else relay.losses(request)
         call.not_carried = asked.ignored + lost
+        call.sent = request
         return engine.stream(request)
 
-    def _open(self, call: Call) -> None:
-        self._meter.open(call.opened())
+    def _entered(self, call: Call, priority: Priority) -> Entered:
+        return Entered(call, priority, self._pool, meter=self._meter, metrics=self._metrics)
+
+    async def _open(self, call: Call) -> None:
+        """Admit a call and write down that it begins; where this raises, nothing is held."""
+        charge = await self._meter.admit(
+            call.lineage,
+            call.route.model.id,
+            call.bounds,
+            at_ns=call.opened_ns,
+            once=call.once,
+        )
+        self._meter.open(call.opened(charge), charge)
+        call.charge = charge
         call.trace = self._tracer.begin(
             call.ability,
             call_id=call.id,
@@ -311,9 +353,10 @@ class Gateway:
         if call.settled:
             return
         call.settled = True
-        closed = call.closed()
+        assert call.charge is not None  # noqa: S101 - it was opened
+        closed = self._closed(call, call.charge)
         try:
-            await self._meter.close(closed, durable=durable)
+            await self._meter.close(closed, call.charge, durable=durable)
         finally:
             self._metrics.record(
                 model=call.route.model.id,
@@ -321,7 +364,7 @@ class Gateway:
                 dialect=call.dialect,
                 priority=call.priority,
                 outcome=closed.stop,
-                usage=call.usage,
+                usage=closed.usage or call.usage,
                 waited_ms=call.waited_ns / _NS_PER_MS,
                 first_token_ms=closed.first_token_ms,
                 duration_ms=closed.duration_ms or 0,
@@ -335,6 +378,27 @@ class Gateway:
                 first_token_ms=closed.first_token_ms,
                 waited_ms=call.waited_ns / _NS_PER_MS,
             )
+
+    def _closed(self, call: Call, charge: Charge) -> GenerationClosed:
+        """The record of a call that has ended, with what it comes to."""
+        engine = call.target.engine
+        if call.stop == "cancelled" and call.sent is not None and isinstance(engine, LateEngine):
+            call.unbilled_tokens = engine.late_tokens(call.sent)
+        try:
+            usage = call.reckon()
+            figures = self._meter.figures(
+                charge,
+                usage,
+                at_ns=call.opened_ns,
+                charged=call.charged,
+                unbilled_tokens=call.unbilled_tokens,
+            )
+            if charge.price is not None:
+                call.price_nano = figures.price_nano
+            return call.closed(usage, figures)
+        except BaseException:
+            self._meter.leave(charge)
+            raise
 
 
 # Contexts of the road are classes: made of generators, they would cost a call a tenth of its
@@ -384,14 +448,17 @@ class _Metered:
     __slots__ = ("_call", "_open", "_settle")
 
     def __init__(
-        self, call: Call, open_: Callable[[Call], None], settle: Callable[..., Awaitable[None]]
+        self,
+        call: Call,
+        open_: Callable[[Call], Awaitable[None]],
+        settle: Callable[..., Awaitable[None]],
     ) -> None:
         self._call = call
         self._open = open_
         self._settle = settle
 
     async def __aenter__(self) -> None:
-        self._open(self._call)
+        await self._open(self._call)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: object
@@ -427,88 +494,3 @@ async def _embedded(
             )
         vectors += made
     return vectors
-
-
-class _Entered:
-    """A place at a call's target, and its engine; what becomes of it is told the breaker."""
-
-    __slots__ = ("_call", "_loaded", "_metrics", "_place", "_pool", "_span")
-
-    def __init__(self, call: Call, priority: Priority, pool: Pool, metrics: Metrics) -> None:
-        self._call = call
-        self._pool = pool
-        self._metrics = metrics
-        self._place = call.target.queue.place(call.queued_as, priority)
-        self._span = call.trace.attempt(call.target)
-        self._loaded: AbstractAsyncContextManager[Engine] | None = None
-
-    async def __aenter__(self) -> Engine:
-        target = self._call.target
-        await self._place.__aenter__()
-        self._call.waited_ns += self._place.waited_ns
-        self._span.__enter__()
-        target.breaker.tried()
-        if not target.pooled:
-            return target.engine
-        try:
-            self._loaded = self._pool.engine(target.engine.model.id)
-            return await self._loaded.__aenter__()
-        except BaseException as error:
-            self._loaded = None
-            await self.__aexit__(type(error), error, error.__traceback__)
-            raise
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        breaker = self._call.target.breaker
-        # What breaks after its first token is told by its last event.
-        failed = error.kind if isinstance(error, HeadraceError) else self._call.error_kind
-        if failed is not None and isinstance(of_kind(failed, ""), Retryable):
-            self._metrics.target_failed(self._call.target.id, failed)
-        if failed in _BROKEN:
-            breaker.failed()
-        elif failed is None and error is None:
-            breaker.succeeded()
-        else:
-            breaker.left()
-        try:
-            if self._loaded is not None:
-                await self._loaded.__aexit__(kind, error, trace)
-        finally:
-            self._span.__exit__(kind, error, trace)
-            await self._place.__aexit__(kind, error, trace)
-
-
-async def _first(
-    items: AsyncGenerator[Item | Counted], target: Target, *, hold: bool
-) -> list[Item | Counted]:
-    """The first items of an answer; with `hold`, up to its first token or its end.
-
-    Raises:
-        TimedOut: There was no first token in time.
-        HeadraceError: The engine refused, or failed before its first token.
-    """
-    if target.first_token_s is None:
-        return await _held(items, hold=hold)
-    try:
-        async with asyncio.timeout(target.first_token_s):
-            return await _held(items, hold=True)
-    except TimeoutError:
-        raise TimedOut(
-            f"no token came within {target.first_token_s:g} s", retry_after_s=_RETRY_AFTER_S
-        ) from None
-
-
-async def _held(items: AsyncGenerator[Item | Counted], *, hold: bool) -> list[Item | Counted]:
-    held: list[Item | Counted] = []
-    async for item in items:
-        if isinstance(item, Failed):
-            raise of_kind(item.kind, item.message, retry_after_s=item.retry_after_s)
-        held.append(item)
-        if not (hold and isinstance(item, Started)):
-            break
-    return held

@@ -24,7 +24,6 @@ _STUCK_BEATS_MAX = 12
 _TOGETHER_MAX = 256
 _FORWARDED = ("anthropic-", "openai-", "x-claude-code-", "session-id", "thread-id", "trace")
 _FILE = b'"file_id"'
-_PURPOSE = "headrace-purpose"
 _EVENT_STREAM = b"text/event-stream; charset=utf-8"
 _UNBUFFERED = (b"x-accel-buffering", b"no")
 _log = logging.getLogger(__name__)
@@ -52,7 +51,6 @@ def read_ask(
         passage,
         size=size_of(body),
         conversation_id=conversation_of(headers),
-        purpose=headers.get(_PURPOSE),
     )
 
 

@@ -268,7 +268,7 @@ def test_an_event_without_end_is_refused(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_whole_answer_passes_with_its_usage(dialect: str):
     (body,) = replied(dialect, "Hello").pieces
-    assert whole(body, of(dialect)) == Passed(body, USAGE.output, USAGE, "end")
+    assert whole(body, of(dialect)) == Passed(body, USAGE.output, USAGE, "end", told=True)
 
 
 def test_an_answer_of_a_kind_not_known_here_passes():

@@ -108,6 +108,7 @@ class Watch:
         self._held = bytearray()
         self._tokens = 0
         self._told: Usage | None = None
+        self._whole = False
         self._stop: Stop = "end"
         self.ended = False
         self.failed: Failed | None = None
@@ -165,11 +166,12 @@ class Watch:
         data = b"".join((*passed, events[done:])) if done else events
         news = self._told if self._told is not told else None
         if ending is None:
-            return (Passed(data, self._tokens, news),) if data else ()
+            return (Passed(data, self._tokens, news, told=self._whole),) if data else ()
         cut = len(data) - (len(events) - ending)
-        last = Passed(data[cut:], self._tokens, news, self._stop)
+        last = Passed(data[cut:], self._tokens, news, self._stop, self._whole)
         # Known with the first of them: a client may leave when it has all but the end.
-        return (Passed(data[:cut], self._tokens, news), last) if cut > 0 else (last,)
+        first = Passed(data[:cut], self._tokens, news, told=self._whole)
+        return (first, last) if cut > 0 else (last,)
 
     def _read(self, event: bytes) -> bool:
         """Take note of one event; whether the client gets it."""
@@ -179,7 +181,9 @@ class Watch:
             if isinstance(said, Started):
                 self._told = said.usage if said.usage.input else self._told
             elif isinstance(said, Finished):
-                self._told, self._stop = said.usage, said.stop
+                self._stop = said.stop
+                if said.usage.input or said.usage.output:  # else it never told
+                    self._told, self._whole = said.usage, True
             elif isinstance(said, Failed) and b'"error"' in event:
                 self.failed = said
                 return False
@@ -208,7 +212,9 @@ def whole(body: bytes, speech: Speech) -> Passed | Failed:
     events = speech.decode_reply(body)
     match events[-1]:
         case Finished() as finished:
-            return Passed(body, finished.usage.output, finished.usage, finished.stop)
+            if not finished.usage.input and not finished.usage.output:
+                return Passed(body, stop=finished.stop)
+            return Passed(body, finished.usage.output, finished.usage, finished.stop, told=True)
         case Failed() as failed if _is_error(body):
             return failed
         case _:  # newer than its reader here; the client may know it
