@@ -444,9 +444,11 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_every_kind_of_error_comes_back(kind: str):
-    told = {"catalog", "config", "store"} & {kind}  # one of many inner faults to OpenAI's clients
+    # Inner faults are one to OpenAI's clients; an upstream that wants money is another's budget.
+    told = dict.fromkeys(("catalog", "config", "store"), "internal")
+    told["budget_spent"] = "rate_limited"
     status = 400 if kind == "invalid_request" else 599
     body = openai_chat.encode_error(kind, "why", param="p", request_id="r")
-    assert openai_chat.decode_error(status, body) == Failed("internal" if told else kind, "why")
+    assert openai_chat.decode_error(status, body) == Failed(told.get(kind, kind), "why")
     body = anthropic.encode_error(kind, "why", param="p", request_id="r")
     assert anthropic.decode_error(status, body) == Failed(kind, "why")
