@@ -5,8 +5,6 @@ come to is held. When it ends it is charged what it was worth and never more tha
 is beyond that is a loss.
 """
 
-from typing import Protocol
-
 import msgspec
 
 from headrace.core.models import Usage
@@ -15,14 +13,9 @@ from headrace.ledger.limits import Ticket
 from headrace.ledger.prices import Price, Tier, amount, saved, worst
 from headrace.ledger.records import Entry
 from headrace.ledger.share_clock import Share
+from headrace.ledger.windows import Hold
 
 NOTHING = Usage()
-
-
-class Hold(Protocol):
-    """Money that is held."""
-
-    nano: int
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,7 +154,7 @@ class Charge:
             price -= paid
         figures.price_nano, figures.loss_nano = price, whole - price
         if usage.cached:
-            figures.saved_nano = saved(rates, usage)
+            figures.saved_nano = saved(rates, usage, tier=bounds.tier)
         revenue = Entry(f"revenue:{self.model_id}", -whole)
         if price == whole:
             figures.entries = (Entry(f"receivable:{self.account_id}", price), revenue)

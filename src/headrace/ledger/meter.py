@@ -8,8 +8,6 @@
 Parts that nobody wants are None: a call is then not limited, not charged or not held for.
 """
 
-from typing import Protocol
-
 from headrace.core.models import Usage
 from headrace.core.scope import Lineage
 from headrace.ledger.charge import (
@@ -18,7 +16,6 @@ from headrace.ledger.charge import (
     Bounds,
     Charge,
     Figures,
-    Hold,
     Once,
     affordable_tokens,
     worst_of,
@@ -28,31 +25,10 @@ from headrace.ledger.journal import Journal
 from headrace.ledger.limits import Limits
 from headrace.ledger.price_book import PriceBook
 from headrace.ledger.records import CLOSED, OPENED, GenerationClosed, GenerationOpened
+from headrace.ledger.reservations import Reservations
 
 # Fewer make no answer, and some upstreams refuse to be asked for fewer.
 _OUTPUT_TOKENS_MIN = 16
-
-
-class Reservations(Protocol):
-    """Holds money of budgets."""
-
-    def binds(self, lineage: Lineage) -> bool:
-        """Whether a hard budget stands somewhere on a lineage."""
-        ...
-
-    def try_hold(
-        self, lineage: Lineage, at_ns: int, worst_nano: int, least_nano: int
-    ) -> Hold | None:
-        """Hold between least and worst at once; None where that must wait."""
-        ...
-
-    async def hold(self, lineage: Lineage, at_ns: int, worst_nano: int, least_nano: int) -> Hold:
-        """Hold, waiting a moment if need be."""
-        ...
-
-    def settle(self, hold: Hold, charged_nano: int) -> None:
-        """The call was charged so much; the rest is free again."""
-        ...
 
 
 class Meter:
