@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection
 
+from headrace.core.scope import Lineage
 from headrace.ledger.records import (
     Audited,
     Entry,
@@ -27,9 +28,18 @@ from headrace.store.generations import Ending, Generation, Settled
 from headrace.store.hardware_hours import HardwareHour
 from headrace.store.outcomes import OutcomeDay
 from headrace.store.postings import Posting
-from headrace.store.spend import DAY_NS, Refund
+from headrace.store.spend import DAY_NS, HourRefund, Refund
 
 RECEIVABLE = "receivable:"
+
+
+class RefundDetail(msgspec.Struct, frozen=True):
+    """Whose call was refunded, so that a reader of the journal need not look it up."""
+
+    team_id: str | None
+    account_id: str
+    key_id: str
+    started_ns: int
 
 
 def write(connection: Connection, worker: str, said: Sequence[Said]) -> None:
@@ -55,9 +65,12 @@ def write(connection: Connection, worker: str, said: Sequence[Said]) -> None:
     for call, _ in settled:
         books.add(call.organisation_id, closed[call.id].entries)
     given_back = _given_back_before(connection, settled)
+    hours: list[HourRefund] = []
     if posted:
-        given_back += _post(connection, worker, posted, books)
-    spend.add(connection, settled, given_back)
+        refunds = _post(connection, posted, books)
+        given_back += _refunds(connection, refunds)
+        hours = [_hour_refund(one, worker) for one in refunds]
+    spend.add(connection, settled, given_back, hours)
     books.write(connection)
     audit.add(connection, [_event(one) for one in audited])
     outcomes.add(connection, _outcome_days(told))
@@ -117,13 +130,8 @@ def _given_back_before(connection: Connection, settled: Sequence[Settled]) -> li
     return found
 
 
-def _post(
-    connection: Connection, worker: str, posted: Sequence[Posted], books: _Books
-) -> list[Refund]:
-    """Write postings; returns the refunds among them whose calls have ended.
-
-    A refund lowers what its own worker spent of a budget, so that no other one need hear of it.
-    """
+def _post(connection: Connection, posted: Sequence[Posted], books: _Books) -> list[Posted]:
+    """Write postings; returns the refunds among those that were new."""
     fresh = {one.id for one in postings.add(connection, [_posting(one) for one in posted])}
     first: dict[str, Posted] = {}
     for one in posted:
@@ -138,10 +146,21 @@ def _post(
         elif one.kind == "refund" and one.generation_id is not None:
             refunds.append(one)
     hardware_hours.add(connection, hours)
+    return refunds
+
+
+def _hour_refund(one: Posted, worker: str) -> HourRefund:
+    whose = msgspec.convert(one.detail, RefundDetail)
+    lineage = Lineage(one.organisation_id, whose.team_id, whose.account_id, whose.key_id)
+    return HourRefund(lineage, whose.started_ns, worker, refunded_nano(one.entries))
+
+
+def _refunds(connection: Connection, refunds: Sequence[Posted]) -> list[Refund]:
+    """Those whose calls have ended."""
     wanted = [one.generation_id for one in refunds if one.generation_id is not None]
     calls = {call.id: call for call in generations.ended(connection, wanted)}
     return [
-        Refund(msgspec.structs.replace(call, worker=worker), refunded_nano(one.entries))
+        Refund(call, refunded_nano(one.entries))
         for one in refunds
         if (call := calls.get(one.generation_id or "")) is not None
         and call.organisation_id == one.organisation_id

@@ -112,7 +112,8 @@ def over_time(
 ) -> Iterator[tuple[int, str, tuple[int, ...]]]:
     """Figures by day or month: when it began, which of the dimension, and how much.
 
-    `wanted` is the dimension, if any, and the figures. The days at the ends of a span that is told by months stand in the months they belong to.
+    `wanted` is the dimension, if any, and the figures. The days at the ends of a span that is
+    told by months stand in the months they belong to.
     """
     by, figures = wanted
     seen = narrowed(connection, scope, same)
