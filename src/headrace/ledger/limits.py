@@ -22,8 +22,6 @@ from headrace.store import limits as rows
 from headrace.store.database import Database
 from headrace.store.limits import RateLimit
 
-LIMITS_FILE = "limits.page"
-"""Its name in the data folder."""
 OUTPUT_TOKENS_TAKEN = 256
 """What a call takes from output buckets if it does not say how much it may make."""
 
