@@ -10,7 +10,9 @@ from fractions import Fraction
 
 import msgspec
 
+from headrace.core.clock import Clock
 from headrace.core.errors import InvalidRequest
+from headrace.core.ids import new_id
 from headrace.core.money import NanoDollars
 from headrace.core.scope import Scope
 from headrace.ledger.prices import half_even
@@ -62,6 +64,7 @@ class Rated(msgspec.Struct, frozen=True):
     nano_per_mj: Fraction
     idle_watts: Fraction
     load_watts: Fraction
+    idle_nano_per_hour: Fraction
     load_nano_per_hour: Fraction
 
     def fixed_nano(self, time_ns: int) -> NanoDollars:
@@ -110,12 +113,13 @@ def rated(version: str, effective_ns: int, terms: Terms) -> Rated:
     hourly = value["rent_per_hour"] + yearly / _HOURS_PER_YEAR
     hourly += value["space_per_hour"] + value["network_per_hour"] + value["operation_per_hour"]
     nano_per_mj = value["kwh"] * value["pue"] * _NANO / MJ_PER_KWH
-    power = value["load_watts"] * NS_PER_HOUR / _NS_PER_MJ_PER_W * nano_per_mj
+    nano_per_watt_hour = nano_per_mj * NS_PER_HOUR / _NS_PER_MJ_PER_W
     return Rated(
         version=version,
         effective_ns=effective_ns,
         fixed_nano_per_hour=hourly * _NANO,
-        load_nano_per_hour=hourly * _NANO + power,
+        idle_nano_per_hour=hourly * _NANO + value["idle_watts"] * nano_per_watt_hour,
+        load_nano_per_hour=hourly * _NANO + value["load_watts"] * nano_per_watt_hour,
         nano_per_mj=nano_per_mj,
         idle_watts=value["idle_watts"],
         load_watts=value["load_watts"],
@@ -127,11 +131,13 @@ class Machines:
 
     Args:
         database: Where they are kept.
+        clock: The house's clock.
         scope: Of the organisation that has the machines.
     """
 
-    def __init__(self, database: Database, scope: Scope) -> None:
+    def __init__(self, database: Database, clock: Clock, scope: Scope) -> None:
         self._database = database
+        self._clock = clock
         self._scope = scope
         self._rated: Mapping[str, tuple[Rated, ...]] = {}
 
@@ -145,6 +151,38 @@ class Machines:
                 rated(version.id, version.effective_ns, terms)
             )
         self._rated = {name: tuple(versions) for name, versions in by_name.items()}
+
+    async def set(self, name: str, terms: Terms, effective_ns: int | None = None) -> MachineVersion:
+        """Write new terms down; they are in use after the next `reload`.
+
+        Args:
+            name: Of the machine.
+            terms: What it costs from then on.
+            effective_ns: From when; None: from now.
+
+        Raises:
+            InvalidRequest: A value is not possible, or the time has passed.
+        """
+        now_ns = self._clock.now_ns()
+        if effective_ns is not None and effective_ns < now_ns:
+            raise InvalidRequest(
+                "terms cannot take effect in the past: hours that are written down stay so",
+                param="effective_ns",
+            )
+        version = MachineVersion(
+            id=new_id(self._clock),
+            name=name,
+            terms=msgspec.json.encode(terms).decode(),
+            effective_ns=now_ns if effective_ns is None else effective_ns,
+            created_ns=now_ns,
+        )
+        rated(version.id, version.effective_ns, terms)
+        await self._database.write(lambda connection: rows.add(connection, self._scope, version))
+        return version
+
+    async def versions(self) -> tuple[MachineVersion, ...]:
+        """All versions, each machine's in the order of their effect."""
+        return await self._database.read(lambda connection: rows.every(connection, self._scope))
 
     def at(self, name: str, at_ns: int) -> Rated | None:
         """A machine's terms at a time; None before its first ones."""
