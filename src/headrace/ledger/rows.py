@@ -31,6 +31,7 @@ from headrace.store.postings import Posting
 from headrace.store.spend import DAY_NS, HourRefund, Refund
 
 RECEIVABLE = "receivable:"
+CAPACITY = "capacity:"
 
 
 class RefundDetail(msgspec.Struct, frozen=True):
@@ -84,7 +85,9 @@ def generation_of(opened: GenerationOpened, worker: str) -> Generation:
 def ending_of(closed: GenerationClosed) -> Ending:
     """How the receipt ends."""
     values = msgspec.structs.asdict(closed)
-    del values["entries"]
+    for entry in values.pop("entries"):
+        if entry.account.startswith(CAPACITY):
+            values["machine"] = entry.account[len(CAPACITY) :]
     return Ending(**values)
 
 

@@ -49,6 +49,7 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     images: int = 0
     machine_ns: int = 0
     prefill_machine_ns: int = 0
+    machine: str | None = None
     unbilled_tokens: int = 0
     first_token_ms: int | None = None
     duration_ms: int | None = None
@@ -78,6 +79,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     images: int = 0
     machine_ns: int = 0
     prefill_machine_ns: int = 0
+    machine: str | None = None
     unbilled_tokens: int = 0
 
     def over(self, begun: Generation) -> Generation:
@@ -107,6 +109,7 @@ class Which(msgspec.Struct, frozen=True, kw_only=True):
     model_id: str | None = None
     release_digest: str | None = None
     purpose: str | None = None
+    machine: str | None = None
     conversation_id: str | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
@@ -312,7 +315,15 @@ _FIGURES = (
     "prefill_machine_ns",
     "unbilled_tokens",
 )
-_ENDED = ("stop", "cost_nano", "first_token_ms", "duration_ms", "error_kind", *_FIGURES)
+_ENDED = (
+    "stop",
+    "cost_nano",
+    "first_token_ms",
+    "duration_ms",
+    "error_kind",
+    "machine",
+    *_FIGURES,
+)
 _TOKENS = tuple(f"{kind}_tokens" for kind in Usage.__struct_fields__)
 _END_COLUMNS = (*_ENDED, "estimated", *_TOKENS)
 _UNKNOWN_TOKENS = (None,) * len(_TOKENS)
@@ -325,7 +336,7 @@ def _insert_text(columns: Sequence[str]) -> str:
     return f"INSERT INTO generation ({', '.join(columns)}) VALUES ({values})"  # noqa: S608 - names above
 
 
-_SELECT_BEGUN = f"SELECT {', '.join(_BEGUN)} FROM generation"  # noqa: S608 - names above
+_SELECT_BEGUN = f"SELECT {', '.join(_BEGUN)}, machine FROM generation"  # noqa: S608 - names above
 _INSERT_OPEN = _insert_text(_BEGUN)
 _INSERT_WHOLE = _insert_text((*_BEGUN, *_END_COLUMNS))
 _UPDATE_ENDED = (
@@ -336,7 +347,7 @@ _UPDATE_ENDED = (
 
 def _begun(row: Sequence[Any]) -> Generation:
     """A row of `_SELECT_BEGUN`."""
-    values: dict[str, Any] = dict(zip(_BEGUN, row, strict=True))
+    values: dict[str, Any] = dict(zip((*_BEGUN, "machine"), row, strict=True))
     values["held_nano"] = values["held_nano"] or 0  # NULL in rows of older versions
     return Generation(**values)
 

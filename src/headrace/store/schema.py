@@ -244,6 +244,8 @@ generation = Table(
     # Its share of the machine's time, in all and up to its first token.
     Column("machine_ns", BigInteger),
     Column("prefill_machine_ns", BigInteger),
+    # The machine of our own that it ran on.
+    Column("machine", Text),
     # Decoded after the caller had gone.
     Column("unbilled_tokens", BigInteger),
     # HMAC of the caller's Idempotency-Key, where there was one.

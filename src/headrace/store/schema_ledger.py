@@ -18,8 +18,10 @@ SPEND_DIMENSIONS = (
     "model_id",
     "release_digest",
     "purpose",
+    "machine",
 )
-"""What spending is told apart by, besides time; `team_id` is empty for calls of no team."""
+"""What spending is told apart by, besides time; `team_id` is empty for calls of no team, `machine`
+for those that ran on none of our own."""
 
 SPEND_FIGURES = (
     "calls",

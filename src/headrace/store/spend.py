@@ -78,10 +78,14 @@ def add(
         if ending.price_nano:
             nodes = (one.organisation_id, one.team_id, one.account_id, one.key_id)
             sums.charge(nodes, one.started_ns, one.worker, ending.price_nano)
-        sums.add(one, figures)
+        sums.add(one, ending.machine, figures)
     for refund in refunds:
         back = -refund.amount_nano
-        sums.add(refund.begun, tuple(back if n == "price_nano" else 0 for n in SPEND_FIGURES))
+        sums.add(
+            refund.begun,
+            refund.begun.machine,
+            tuple(back if n == "price_nano" else 0 for n in SPEND_FIGURES),
+        )
     sums.write(connection)
 
 
@@ -118,7 +122,7 @@ class _Sums:
                 hour = (node, hour_ns, worker)
                 self._hours[hour] = self._hours.get(hour, 0) + charged_nano
 
-    def add(self, one: Generation, figures: _Figures) -> None:
+    def add(self, one: Generation, machine: str | None, figures: _Figures) -> None:
         """Add the figures of one call."""
         started_ns = one.started_ns
         day = (
@@ -130,6 +134,7 @@ class _Sums:
             one.model_id,
             one.release_digest,
             one.purpose,
+            machine or "",
         )
         self._days[day] = _plus(self._days.get(day), figures)
         if one.conversation_id is not None:

@@ -51,6 +51,7 @@ class Same(msgspec.Struct, frozen=True, kw_only=True):
     model_id: str | None = None
     release_digest: str | None = None
     purpose: str | None = None
+    machine: str | None = None
 
     def fields(self) -> dict[str, str]:
         """Those that are set."""

@@ -22,7 +22,15 @@ _FIGURES = (
     "machine_ns",
     "prefill_machine_ns",
 )
-_PLACES = ("team_id", "account_id", "key_id", "model_id", "release_digest", "purpose")
+_PLACES = (
+    "team_id",
+    "account_id",
+    "key_id",
+    "model_id",
+    "release_digest",
+    "purpose",
+    "machine",
+)
 
 
 def upgrade() -> None:
@@ -69,6 +77,7 @@ def _columns() -> None:
     op.add_column("generation", sa.Column("estimated", sa.Integer))
     op.add_column("generation", sa.Column("machine_ns", sa.BigInteger))
     op.add_column("generation", sa.Column("prefill_machine_ns", sa.BigInteger))
+    op.add_column("generation", sa.Column("machine", sa.Text))
     op.add_column("generation", sa.Column("unbilled_tokens", sa.BigInteger))
     op.add_column("generation", sa.Column("idempotency_id", sa.Text))
     for columns in (("organisation_id", "account_id"), ("organisation_id",)):
@@ -402,7 +411,7 @@ def _sums() -> None:
         f"""
         INSERT INTO spend_day (organisation_id, day_ns, {", ".join((*_PLACES, *_FIGURES))})
         SELECT organisation_id, started_ns - started_ns % 86400000000000, '', account_id,
-            key_id, model_id, release_digest, purpose, COUNT(*),
+            key_id, model_id, release_digest, purpose, '', COUNT(*),
             SUM(CASE WHEN stop IN ('failed', 'interrupted') THEN 1 ELSE 0 END),
             COALESCE(SUM(input_tokens), 0), COALESCE(SUM(cached_tokens), 0),
             COALESCE(SUM(output_tokens), 0), COALESCE(SUM(reasoning_tokens), 0),
@@ -424,6 +433,6 @@ def _sums() -> None:
         SELECT organisation_id, {month} * 1000000000, {", ".join(_PLACES)},
             {", ".join(f"SUM({name})" for name in _FIGURES)}
         FROM spend_day
-        GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+        GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
         """  # noqa: S608 - of the names above alone
     )

@@ -1,0 +1,26 @@
+"""Reports as CSV, which spreadsheets open without running anything of it."""
+
+import csv
+import io
+from collections.abc import Sequence
+
+import msgspec
+
+# What makes a spreadsheet take a cell for a formula, or split one.
+_DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
+
+
+def to_csv(shape: type[msgspec.Struct], rows: Sequence[msgspec.Struct]) -> str:
+    """Rows of one shape, headed by its fields. Text that a spreadsheet could run has a `'` before it."""
+    page = io.StringIO()
+    writer = csv.writer(page, lineterminator="\r\n")
+    writer.writerow(shape.__struct_fields__)
+    for row in rows:
+        writer.writerow([_cell(value) for value in msgspec.structs.astuple(row)])
+    return page.getvalue()
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, str) and value.lstrip().startswith(_DANGEROUS):
+        return f"'{value}"
+    return "" if value is None else value
