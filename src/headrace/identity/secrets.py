@@ -13,7 +13,7 @@ import secrets
 from typing import Literal
 
 KEY_PREFIX = "hr-"
-Use = Literal["key", "session", "link", "behalf", "idempotency"]
+Use = Literal["key", "session", "link", "behalf", "idempotency", "oidc"]
 _BYTES = 32
 SECRET_LENGTH_MAX = 64
 

@@ -1,6 +1,8 @@
-"""Signing in: a one-time link opens a session, a cookie carries its secret."""
+"""Sessions: whoever signed in, by whichever way, has one; a cookie carries its secret."""
 
+from collections.abc import Callable
 from datetime import timedelta
+from typing import overload
 
 from sqlalchemy import Connection
 
@@ -44,39 +46,72 @@ class Sessions:
         await self._database.write(work)
         return token
 
-    async def redeem(self, token: str) -> str:
+    async def redeem(self, token: str, former: str | None = None) -> str:
         """Use a link up and open a session; returns the session's secret, for the cookie.
+
+        Args:
+            token: From `make_link`.
+            former: The secret of a session that the new one takes the place of.
 
         Raises:
             Unauthenticated: The link is unknown, used or expired.
         """
-        secret = new_secret()
         link_hash = digest(self._pepper, "link", token[:SECRET_LENGTH_MAX])
-        session_hash = digest(self._pepper, "session", secret)
         now_ns = self._clock.now_ns()
 
-        def work(connection: Connection) -> Scope | None:
+        def use(connection: Connection) -> Scope:
             scope = rows.use_link(connection, link_hash, now_ns=now_ns)
-            if scope is not None:
-                rows.add(
-                    connection,
-                    scope,
-                    session_hash,
-                    created_ns=now_ns,
-                    expires_ns=now_ns + _ns(SESSION_LIFE),
+            if scope is None:
+                raise Unauthenticated(
+                    "this sign-in link is unknown, used or expired",
+                    hint="Ask the server for a new link; each one works once, for 24 hours.",
                 )
             return scope
 
-        if await self._database.write(work) is None:
-            raise Unauthenticated(
-                "this sign-in link is unknown, used or expired",
-                hint="Ask the server for a new link; each one works once, for 24 hours.",
+        return await self.open(use, former)
+
+    async def open(self, enter: Callable[[Connection], Scope], former: str | None) -> str:
+        """A new session for whom `enter` gives, in one transaction; returns its secret.
+
+        Args:
+            enter: Tells who comes in, or raises.
+            former: The secret of a session that the new one takes the place of: whoever knows
+                that one has no part in what is opened now.
+        """
+        secret = new_secret()
+        session_hash, former_hash = self.hash_of(secret), self.hash_of(former)
+        now_ns = self._clock.now_ns()
+
+        def work(connection: Connection) -> None:
+            scope = enter(connection)
+            if former_hash is not None:
+                rows.end(connection, former_hash)
+            rows.add(
+                connection,
+                scope,
+                session_hash,
+                created_ns=now_ns,
+                expires_ns=now_ns + _ns(SESSION_LIFE),
             )
+
+        await self._database.write(work)
         return secret
+
+    @overload
+    def hash_of(self, secret: str) -> str: ...
+    @overload
+    def hash_of(self, secret: None) -> None: ...
+    @overload
+    def hash_of(self, secret: str | None) -> str | None: ...
+    def hash_of(self, secret: str | None) -> str | None:
+        """By what a session's secret is known."""
+        if secret is None:
+            return None
+        return digest(self._pepper, "session", secret[:SECRET_LENGTH_MAX])
 
     async def find(self, secret: str) -> rows.Visitor | None:
         """Whose session this is; None when unknown, ended or expired."""
-        session_hash = digest(self._pepper, "session", secret[:SECRET_LENGTH_MAX])
+        session_hash = self.hash_of(secret)
         now_ns = self._clock.now_ns()
         return await self._database.read(
             lambda connection: rows.find(connection, session_hash, now_ns=now_ns)
@@ -84,7 +119,7 @@ class Sessions:
 
     async def end(self, secret: str) -> None:
         """Sign out: the session opens nothing from now on."""
-        session_hash = digest(self._pepper, "session", secret[:SECRET_LENGTH_MAX])
+        session_hash = self.hash_of(secret)
         await self._database.write(lambda connection: rows.end(connection, session_hash))
 
 
