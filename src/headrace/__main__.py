@@ -8,6 +8,8 @@ _COMMANDS = {
     "models": ("headrace.catalog.commands", "list, pull, show, import and remove models"),
     "keys": ("headrace.identity.commands", "create, list and revoke API keys"),
     "limits": ("headrace.ledger.limit_commands", "limit requests and tokens per minute and day"),
+    "prices": ("headrace.ledger.price_commands", "what calls are charged, and upstreams charge"),
+    "machines": ("headrace.ledger.machine_commands", "what hardware of our own costs"),
     "receipts": ("headrace.ledger.commands", "what each model call used and cost"),
     "doctor": ("headrace.doctor", "what this machine can run, what is missing, what to do"),
 }
