@@ -65,6 +65,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     charge_before_last_byte: bool
     responses_days: int
     moderation_model: str | None
+    oidc_issuer: str | None
+    oidc_client_id: str | None
+    oidc_client_secret_file: Path | None
+    oidc_client_secret_env: str | None
+    oidc_name: str
+    oidc_domains: tuple[str, ...]
+    oidc_newcomers: bool
+    oidc_newcomer_role: str
     routing: Routing = Routing()
 
 
@@ -141,6 +149,12 @@ def _level(text: str) -> str:
 def _log_format(text: str) -> str:
     if text.lower() not in {"text", "json"}:
         raise ValueError("must be text or json")
+    return text.lower()
+
+
+def _newcomer_role(text: str) -> str:
+    if text.lower() not in {"member", "viewer"}:
+        raise ValueError("must be member or viewer")
     return text.lower()
 
 
@@ -340,6 +354,49 @@ SETTINGS: tuple[Setting, ...] = (
         str,
         _constant(None),
         "Model that judges texts for /v1/moderations; without one the route is off.",
+    ),
+    Setting(
+        "oidc_issuer",
+        str,
+        _constant(None),
+        "Issuer URL of the OpenID Connect provider that people sign in with.",
+    ),
+    Setting("oidc_client_id", str, _constant(None), "The client id that Headrace has there."),
+    Setting(
+        "oidc_client_secret_file",
+        _path,
+        _constant(None),
+        "File that holds the client's secret; a public client has none.",
+    ),
+    Setting(
+        "oidc_client_secret_env",
+        str,
+        _constant(None),
+        "Name of an environment variable that holds the client's secret instead.",
+    ),
+    Setting(
+        "oidc_name",
+        str,
+        _constant("single sign-on"),
+        "What the sign-in page calls the provider.",
+    ),
+    Setting(
+        "oidc_domains",
+        _names,
+        _constant(()),
+        "Domains of the addresses that may come in so, comma-separated; empty lets all.",
+    ),
+    Setting(
+        "oidc_newcomers",
+        _boolean,
+        _constant(value=False),
+        "Whether people whom nobody invited get an account when they first sign in so.",
+    ),
+    Setting(
+        "oidc_newcomer_role",
+        _newcomer_role,
+        _constant("member"),
+        "Their role: member or viewer.",
     ),
 )
 

@@ -314,5 +314,6 @@ def _close(connection: Connection, found: Account, now_ns: int) -> None:
     accounts.close(connection, found.scope, now_ns=now_ns)
     key_rows.revoke_all(connection, found.scope, now_ns=now_ns)
     session_rows.end_all(connection, found.scope)
-    # They would keep the address from being used again.
-    credentials.remove(connection, found.scope)
+    # A password would keep the address from being used again. What a provider says stays, so
+    # that nobody who was sent away comes in as a newcomer.
+    credentials.remove(connection, found.scope, "password")

@@ -141,6 +141,16 @@ def find_by_email(connection: Connection, email: str) -> Account | None:
     return None if row is None else _account(row)
 
 
+def was_closed(connection: Connection, email: str) -> bool:
+    """Whether a closed account has that address. Takes no scope, as `find_by_email`."""
+    query = (
+        select(account.c.id)
+        .join(person, person.c.account_id == account.c.id)
+        .where(person.c.email == email, account.c.closed_ns.is_not(None))
+    )
+    return connection.scalar(query.limit(1)) is not None
+
+
 def _accounts() -> Select[Any]:
     return (
         select(

@@ -40,6 +40,21 @@ def find(connection: Connection, kind: CredentialKind, subject: str) -> Credenti
     return Credential(Scope(row.organisation_id, row.account_id), row.secret_hash)
 
 
+def is_known(connection: Connection, kind: CredentialKind, subject: str) -> bool:
+    """Whether there is such a credential, also of a closed account. Takes no scope."""
+    query = select(credential.c.kind).where(
+        credential.c.kind == kind, credential.c.subject == subject
+    )
+    return connection.scalar(query) is not None
+
+
+def forget(connection: Connection, kind: CredentialKind, subject: str) -> None:
+    """Delete a credential, whosever it is. Takes no scope: it is another's that has ended."""
+    connection.execute(
+        delete(credential).where(credential.c.kind == kind, credential.c.subject == subject)
+    )
+
+
 def kinds(connection: Connection, scope: Scope) -> frozenset[CredentialKind]:
     """The kinds of credentials that the account has."""
     query = select(credential.c.kind).where(_own(scope))
