@@ -9,49 +9,35 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import msgspec
-from sqlalchemy import Connection
 from starlette.types import ASGIApp
 
 from headrace.agent.client import Client
-from headrace.catalog.release import adopt
 from headrace.chat.app import Chat
 from headrace.config import runfile
-from headrace.config.secrets import load_or_create
 from headrace.config.settings import Settings
 from headrace.core.clock import Clock
 from headrace.core.errors import Unauthenticated
 from headrace.edge.routes import RuledRoute, create_app
 from headrace.identity.delegation import sign
-from headrace.identity.epoch import EPOCH_FILE, Epoch
 from headrace.identity.keys import KeyRing, NewKey
 from headrace.identity.sessions import Sessions
-from headrace.ledger import reader
-from headrace.ledger.journal import Journal
-from headrace.ledger.meter import Meter
-from headrace.ledger.projection import Projector
 from headrace.serving.admin.keys import admin_routes
 from headrace.serving.app import Pages, api_routes, not_found
 from headrace.serving.attachments import Attachments
 from headrace.serving.batches.parts import Batches
 from headrace.serving.gateway import Gateway
-from headrace.serving.idempotency import Idempotency
 from headrace.serving.metrics import Metrics
 from headrace.serving.pool import Pool
 from headrace.serving.responses.routes import Responses
-from headrace.serving.tracing import Tracer
 from headrace.store.accounts import Home
 from headrace.store.contents import Contents
-from headrace.store.database import Database
 from headrace.store.file_store import FileStore
-from headrace.store.home import bootstrap
 from headrace.store.sessions import Visitor
-from headrace.up.background import background, keep_flushing, keep_forgetting
+from headrace.up.background import background
+from headrace.up.ground import Ground, lay_ground
 from headrace.up.models import Served
 from headrace.up.openapi import openapi_route
 from headrace.up.routing import make_router
-from headrace.up.traces import open_tracer
-from headrace.up.upstreams import Upstreams, make_upstreams, running
-from headrace.up.workers.supervisor import worker_names
 
 _log = logging.getLogger(__name__)
 _WORKER = "control"
@@ -84,23 +70,6 @@ class House(msgspec.Struct, frozen=True):
         await self.pool.stop()
 
 
-class _Ground(msgspec.Struct, frozen=True):
-    """What every part stands on."""
-
-    settings: Settings
-    clock: Clock
-    url: str
-    pepper: bytes
-    database: Database
-    journal: Journal
-    home: Home
-    keys: KeyRing
-    sessions: Sessions
-    idempotency: Idempotency
-    upstreams: Upstreams
-    tracer: Tracer
-
-
 @asynccontextmanager
 async def open_house(
     settings: Settings,
@@ -122,7 +91,7 @@ async def open_house(
         workers_pages: The figures of those workers.
     """
     async with AsyncExitStack() as stack:
-        ground = await _lay_ground(stack, settings, served, clock, url)
+        ground = await lay_ground(stack, settings, served, clock, url)
         house = await _join(ground, served, own_url or url, workers_pages)
         stack.push_async_callback(house.pool.stop)
         await house.batches.files.recover()
@@ -134,84 +103,7 @@ async def open_house(
         yield house
 
 
-async def _lay_ground(
-    stack: AsyncExitStack, settings: Settings, served: Served, clock: Clock, url: str
-) -> _Ground:
-    """Open what everything stands on, recover what a crash left, and close it with the stack."""
-    pepper = load_or_create(settings.data, "pepper")
-    tracer = open_tracer(settings)
-    stack.push_async_callback(tracer.close)
-    database = Database.at(settings.data, settings.database_url)
-    stack.callback(database.close)
-    database.migrate(clock)
-    home = await database.write(lambda connection: _settle_in(connection, served, clock))
-    journal = await _open_journal(stack, database, settings, clock)
-    epoch = Epoch(settings.data / EPOCH_FILE)
-    stack.callback(epoch.close)
-    keys = KeyRing(database, pepper, clock, epoch)
-    await keys.reload()
-    stack.push_async_callback(keys.flush)
-    await stack.enter_async_context(background(keep_flushing(keys)))
-    idempotency = Idempotency(
-        database,
-        pepper,
-        clock,
-        kept_s=settings.idempotency_kept_s,
-        bytes_max=settings.idempotency_bytes_max,
-    )
-    await stack.enter_async_context(background(keep_forgetting(idempotency)))
-    installed = {place.engine.model.id: place.engine.model for place in served.places}
-    upstreams = make_upstreams(settings.routing, installed, data=settings.data, clock=clock)
-    await stack.enter_async_context(running(upstreams))
-    return _Ground(
-        settings,
-        clock,
-        url,
-        pepper,
-        database,
-        journal,
-        home,
-        keys,
-        Sessions(database, pepper, clock),
-        idempotency,
-        upstreams,
-        tracer,
-    )
-
-
-async def _open_journal(
-    stack: AsyncExitStack, database: Database, settings: Settings, clock: Clock
-) -> Journal:
-    """This process's journal, its rows followed; calls that dead processes left are closed."""
-    folder = settings.data / "journal"
-    journal = Journal.open(folder, _WORKER, clock)
-    stack.callback(journal.close)
-    projector = Projector(database, journal)
-    await projector.close_open()
-    # Today's workers close what their predecessors left; there may have been more of those.
-    own = {_WORKER, *worker_names(settings.workers if settings.workers > 1 else 0)}
-    for name in set(await asyncio.to_thread(reader.workers, folder)) - own:
-        left = Journal.open(folder, name, clock)
-        try:
-            await Projector(database, left).close_open()
-        finally:
-            left.close()
-    # Runs late in the stop, when every call has written its record.
-    stack.push_async_callback(projector.catch_up)
-    await stack.enter_async_context(background(projector.run()))
-    return journal
-
-
-def _settle_in(connection: Connection, served: Served, clock: Clock) -> Home:
-    home = bootstrap(connection, clock)
-    for card in served.cards:
-        adopt(connection, home.owner, card, clock)
-    return home
-
-
-async def _join(
-    ground: _Ground, served: Served, own_url: str, workers_pages: Pages | None
-) -> House:
+async def _join(ground: Ground, served: Served, own_url: str, workers_pages: Pages | None) -> House:
     settings, clock, keys, home = ground.settings, ground.clock, ground.keys, ground.home
     files = FileStore(
         ground.database,
@@ -263,7 +155,7 @@ async def _join(
 
 
 def _make_gateway(
-    ground: _Ground, served: Served, pool: Pool, metrics: Metrics, files: FileStore
+    ground: Ground, served: Served, pool: Pool, metrics: Metrics, files: FileStore
 ) -> Gateway:
     settings, clock = ground.settings, ground.clock
     router = make_router(
@@ -276,7 +168,7 @@ def _make_gateway(
     return Gateway(
         router,
         pool,
-        meter=Meter(ground.journal),
+        meter=ground.books.terms.meter(charge_before_last_byte=settings.charge_before_last_byte),
         metrics=metrics,
         clock=clock,
         running_max=settings.running_requests_max,
@@ -285,7 +177,7 @@ def _make_gateway(
     )
 
 
-async def _make_chat(ground: _Ground, own_url: str) -> Chat:
+async def _make_chat(ground: Ground, own_url: str) -> Chat:
     clock = ground.clock
     key = await ground.keys.rotate(ground.home.chat, "chat", "chat")
     return Chat(

@@ -89,7 +89,7 @@ class Server(uvicorn.Server):
         *,
         head_wait_s: float = HEAD_WAIT_S,
     ) -> None:
-        connection: Any = partial(Connection, head_wait_s=head_wait_s)
+        connection: Any = partial(Connection, app=app, head_wait_s=head_wait_s)
         super().__init__(
             uvicorn.Config(
                 app,

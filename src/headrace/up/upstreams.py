@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from headrace.config.routing import RouteConfig, Routing, Upstream, resolve
 from headrace.core.clock import Clock
 from headrace.core.errors import HeadraceError
 from headrace.core.models import Model
+from headrace.ledger.list_prices_child import Wanted
 from headrace.serving.engine import Engine
 from headrace.serving.engines.process import ProcessEngine, ServerProcess
 from headrace.serving.engines.remote import Remote, RemoteEngine
@@ -74,6 +75,23 @@ def make_upstreams(
                 RemoteEngine(*given) if process is None else ProcessEngine(process, *given)
             )
     return Upstreams(engines, routes)
+
+
+def first_targets(routes: Iterable[RouteConfig]) -> dict[str, str]:
+    """For each public model that an upstream answers first, that target."""
+    firsts = ((route.model.id, route.targets[0]) for route in routes)
+    return {name: target.engine_id for name, target in firsts if target.upstream is not None}
+
+
+def listed_targets(routing: Routing, routes: Iterable[RouteConfig]) -> dict[str, Wanted]:
+    """Every target at a URL that is somebody else's, and under what its price may be listed."""
+    found: dict[str, Wanted] = {}
+    for route in routes:
+        for target in (*route.targets, *route.fallbacks):
+            upstream = None if target.upstream is None else routing.upstreams[target.upstream]
+            if upstream is not None and upstream.url is not None and upstream.machine is None:
+                found[target.engine_id] = Wanted(upstream.url, target.model)
+    return found
 
 
 def remote_only(routing: Routing) -> Routing:

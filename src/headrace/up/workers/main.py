@@ -16,27 +16,29 @@ import msgspec
 import uvloop
 from starlette.types import ASGIApp
 
+from headrace.config.routing import machines_of, resolve
 from headrace.config.secrets import load_or_create
 from headrace.config.settings import Settings, load_settings
 from headrace.core.clock import Clock, SystemClock
-from headrace.core.errors import HeadraceError
+from headrace.core.errors import HeadraceError, StoreError
 from headrace.edge.guard import Guard
 from headrace.identity.epoch import EPOCH_FILE, Epoch
 from headrace.identity.keys import KeyRing
 from headrace.ledger.journal import Journal
-from headrace.ledger.meter import Meter
 from headrace.ledger.projection import Projector
+from headrace.ledger.terms import Process, Terms
 from headrace.serving.app import authenticator, worker_endpoints
 from headrace.serving.gateway import Gateway
 from headrace.serving.metrics import Metrics
 from headrace.serving.pool import Pool
+from headrace.store import accounts
 from headrace.store.database import Database
 from headrace.up.background import background, keep_flushing
 from headrace.up.logs import start_logging
 from headrace.up.routing import make_router
 from headrace.up.server import BACKLOG, Server, allow_connections, collect_rarely
 from headrace.up.traces import open_tracer
-from headrace.up.upstreams import make_upstreams, remote_only, running
+from headrace.up.upstreams import first_targets, make_upstreams, remote_only, running
 from headrace.up.workers.front import Front
 from headrace.up.workers.pass_on import PassOn
 from headrace.up.workers.refresh import Refresh
@@ -72,7 +74,10 @@ async def open_worker(start: Start, settings: Settings, clock: Clock) -> AsyncGe
         epoch = Epoch(settings.data / EPOCH_FILE)
         stack.callback(epoch.close)
         keys = KeyRing(database, load_or_create(settings.data, "pepper"), clock, epoch)
-        refresh = Refresh(epoch, (keys.reload,))
+        terms = await _make_terms(stack, database, journal, clock, start=start, settings=settings)
+        refresh = Refresh(epoch, (terms.reload, keys.reload))
+        await terms.reload()
+        await stack.enter_async_context(background(terms.reservations.run()))
         await keys.reload()
         stack.push_async_callback(keys.flush)
         await stack.enter_async_context(background(keep_flushing(keys)))
@@ -91,7 +96,7 @@ async def open_worker(start: Start, settings: Settings, clock: Clock) -> AsyncGe
         gateway = Gateway(
             router,
             Pool((), memory_bytes_max=0, clock=clock),
-            meter=Meter(journal),
+            meter=terms.meter(charge_before_last_byte=settings.charge_before_last_byte),
             metrics=metrics,
             clock=clock,
             running_max=settings.running_requests_max,
@@ -112,6 +117,33 @@ async def open_worker(start: Start, settings: Settings, clock: Clock) -> AsyncGe
             clock=clock,
         )
         yield Worker(front, gateway, pass_on, metrics)
+
+
+async def _make_terms(
+    stack: AsyncExitStack,
+    database: Database,
+    journal: Journal,
+    clock: Clock,
+    *,
+    start: Start,
+    settings: Settings,
+) -> Terms:
+    home = await database.read(accounts.find_home)
+    if home is None:
+        raise StoreError("the database has lost its first organisation")
+    routes = resolve(remote_only(settings.routing), {})
+    terms = Terms.of(
+        database,
+        journal,
+        clock,
+        scope=home.owner,
+        data=settings.data,
+        machines=machines_of(settings.routing),
+        first_targets=first_targets(routes),
+        process=Process(start.number, start.share + 1),
+    )
+    stack.push_async_callback(terms.close)
+    return terms
 
 
 async def _serve(start: Start, settings: Settings) -> None:

@@ -7,10 +7,11 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a worker needs; it comes as one JSON line on its standard input.
 
     `listener` is an inherited descriptor, `control_port` is where the control process listens,
-    `share` is how many workers divide an upstream's places among them.
+    `number` counts from 1, and `share` is how many workers divide an upstream's places among them.
     """
 
     name: str
+    number: int
     flags: dict[str, str | None]
     config: str | None
     listener: int

@@ -55,6 +55,7 @@ class Workers:
             _Worker(
                 Start(
                     name=name,
+                    number=number,
                     flags=flags,
                     config=config,
                     listener=listener.fileno(),
@@ -63,7 +64,7 @@ class Workers:
                     share=count,
                 )
             )
-            for name in worker_names(count)
+            for number, name in enumerate(worker_names(count), 1)
         ]
         self._watching: list[asyncio.Task[None]] = []
 
