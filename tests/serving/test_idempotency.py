@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import time
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from starlette.types import Message, Send
 from headrace.core.clock import ManualClock
 from headrace.core.errors import Conflict, EngineFailed, InvalidRequest
 from headrace.core.scope import Scope
+from headrace.ledger.charge import Once
 from headrace.serving.idempotency import Idempotency, Keyed
 from headrace.store.database import Database
 from support.callers import make_caller
@@ -40,6 +42,7 @@ class Desk:
             database, b"p" * 32, self.clock, kept_s=_DAY_S, bytes_max=bytes_max
         )
         self.answers = 0
+        self.tries: list[Once] = []
         self.go_on = asyncio.Event()
         self.go_on.set()
 
@@ -51,8 +54,9 @@ class Desk:
         await self.idempotency.run(asked, sent, getattr(self, answer))
         return sent
 
-    async def stream(self, send: Send) -> bool:
+    async def stream(self, send: Send, once: Once) -> bool:
         self.answers += 1
+        self.tries.append(once)
         await send(START)
         for chunk in CHUNKS:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -60,17 +64,19 @@ class Desk:
         await send({"type": "http.response.body", "body": b""})
         return True
 
-    async def broken_stream(self, send: Send) -> bool:
-        await self.stream(send)
+    async def broken_stream(self, send: Send, once: Once) -> bool:
+        await self.stream(send, once)
         return False
 
-    async def refusal(self, send: Send) -> bool:
+    async def refusal(self, send: Send, once: Once) -> bool:
+        del once
         self.answers += 1
         await send({"type": "http.response.start", "status": 429, "headers": []})
         await send({"type": "http.response.body", "body": b"later"})
         return True
 
-    async def failure(self, send: Send) -> bool:
+    async def failure(self, send: Send, once: Once) -> bool:
+        del once
         self.answers += 1
         del send
         raise EngineFailed("it broke")
@@ -173,7 +179,8 @@ async def test_an_error_told_after_a_failure_passes_through(desk: Desk):
     sent = Sent([])
     sends: list[Send] = []
 
-    async def fail(send: Send) -> bool:
+    async def fail(send: Send, once: Once) -> bool:
+        del once
         sends.append(send)
         raise EngineFailed("it broke")
 
@@ -383,7 +390,7 @@ async def test_without_the_header_nothing_is_kept(api: Api):
 
 async def rows(api: Api) -> int:
     """How many keys are claimed or have a reply."""
-    counting = "SELECT count(*) FROM idempotent_reply"
+    counting = f"SELECT count(*) FROM idempotent_reply WHERE expires_ns > {time.time_ns()}"
     return await api.database.read(
         lambda connection: connection.exec_driver_sql(counting).scalar_one()
     )

@@ -31,6 +31,9 @@ class Table:
     def record(self, held: Claim, until_ns: int) -> None:
         self.write(lambda connection: rows.record(connection, held, REPLY, until_ns=until_ns))
 
+    def release(self, held: Claim, *, kept: bool = False, now_ns: int = 2) -> None:
+        self.write(lambda connection: rows.release(connection, held, now_ns=now_ns, kept=kept))
+
 
 def test_the_first_claims_the_next_waits_and_then_gets_the_reply(database: Database):
     table = Table(database)
@@ -50,28 +53,45 @@ def test_a_claim_ends_unless_renewed_and_the_late_one_cannot_touch_the_next(data
     table.write(lambda connection: rows.renew(connection, late, until_ns=200))
     assert table.claim(now_ns=199) == Taken(other=False)
     held = table.claim(now_ns=200, until_ns=300)
-    assert held == Claim("id", 200)
+    assert held == Claim("id", 200, again=True)
     table.record(late, until_ns=900)
     table.write(lambda connection: rows.renew(connection, late, until_ns=900))
-    table.write(lambda connection: rows.release(connection, late))
+    table.release(late)
     assert table.claim(now_ns=299) == Taken(other=False)
-    assert table.claim(now_ns=300) == Claim("id", 300)
+    assert table.claim(now_ns=300) == Claim("id", 300, again=True)
 
 
 def test_a_released_key_is_free_and_a_record_is_not_released(database: Database):
     table = Table(database)
     held = table.claim(now_ns=1)
-    table.write(lambda connection: rows.release(connection, held))
+    table.release(held)
     held = table.claim(now_ns=2)
     assert held == Claim("id", 2)
     table.record(held, until_ns=100)
-    table.write(lambda connection: rows.release(connection, held))
+    table.release(held)
     assert table.claim(now_ns=3) == REPLY
+
+
+def test_a_key_whose_call_left_no_reply_is_free_and_remembered(database: Database):
+    table = Table(database)
+    table.release(table.claim(now_ns=1), kept=True, now_ns=5)
+    assert table.claim(now_ns=5, until_ns=9) == Claim("id", 5, again=True)
+    assert table.claim(now_ns=9, request="other") == Claim("id", 9)
 
 
 def test_what_has_expired_is_forgotten(database: Database):
     table = Table(database)
+
+    def forget(now_ns: int, claimed_before_ns: int) -> int:
+        return table.write(
+            lambda connection: rows.forget_expired(
+                connection, now_ns=now_ns, claimed_before_ns=claimed_before_ns
+            )
+        )
+
     table.record(table.claim(now_ns=1), until_ns=50)
-    forget = rows.forget_expired
-    assert table.write(lambda connection: forget(connection, now_ns=49)) == 0
-    assert table.write(lambda connection: forget(connection, now_ns=50)) == 1
+    assert forget(49, 0) == 0
+    assert forget(50, 0) == 1
+    table.claim(now_ns=60, until_ns=70)
+    assert forget(70, 59) == 0
+    assert forget(70, 60) == 1

@@ -24,7 +24,9 @@ class Embed(Endpoint[openai_embeddings.Decoded]):
             caller, asked.model, ability="embeddings", dialect=_EMBEDDINGS
         ) as call:
             exchange.call, exchange.generation_id = call, call.id
+            call.once = exchange.once
             vectors = await self.gateway.embed(call, asked.texts, asked.dimensions)
+            exchange.price_nano = call.price_nano
             body = openai_embeddings.encode_reply(
                 vectors,
                 model=asked.model,

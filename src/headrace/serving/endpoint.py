@@ -12,21 +12,36 @@ from starlette.types import Receive, Scope, Send
 
 from headrace.config.settings import Settings
 from headrace.core.clock import Clock
-from headrace.core.errors import HeadraceError, InvalidRequest
+from headrace.core.errors import HeadraceError, InvalidRequest, RateLimited
 from headrace.core.ids import new_id
+from headrace.core.money import NanoDollars, format_usd
 from headrace.edge.bodies import ClientGone, read_body
 from headrace.edge.hang_up import until_gone
-from headrace.identity.keys import Caller
+from headrace.identity.caller import PURPOSE_HEADER, Caller, for_purpose, may
+from headrace.ledger.charge import Once
 from headrace.serving import access_log, tracing
 from headrace.serving.call import Call
 from headrace.serving.dialects import Dialect, Headers, retry_headers
 from headrace.serving.gateway import Gateway
 from headrace.serving.idempotency import KEY_HEADER, Idempotency, Keyed
+from headrace.serving.rate_headers import rate_headers
+from headrace.store.key import RouteName
 
 _NS_PER_MS = 1_000_000
 _REPLAYED = 200
 GENERATION_HEADER = b"headrace-generation-id"
 NOT_CARRIED_HEADER = b"headrace-not-carried"
+PRICE_HEADER = b"headrace-price-usd"
+# As the scopes of keys name them.
+_ROUTES: dict[str, RouteName] = {
+    "/v1/chat/completions": "chat",
+    "/v1/responses": "responses",
+    "/v1/responses/input_tokens": "count_tokens",
+    "/v1/messages": "messages",
+    "/v1/messages/count_tokens": "count_tokens",
+    "/v1/embeddings": "embeddings",
+    "/v1/moderations": "moderations",
+}
 _log = logging.getLogger(__name__)
 
 Authenticate = Callable[[Headers], Caller]
@@ -37,7 +52,8 @@ class Exchange(msgspec.Struct):
     """One HTTP exchange: where its reply goes, what that names, and whether it has begun.
 
     `not_carried` names fields of the request that had no effect; `broken` says that an answer
-    failed after its status was sent. The key, the status and the call are for the log.
+    failed after its status was sent. `once` is the work of an idempotency key, `price_nano` what
+    a whole answer was charged. The key, the status and the call are for the log.
     """
 
     send: Send
@@ -50,6 +66,8 @@ class Exchange(msgspec.Struct):
     not_carried: tuple[str, ...] = ()
     begun: bool = False
     broken: bool = False
+    once: Once | None = None
+    price_nano: int | None = None
 
 
 class Endpoint(Generic[Wanted]):
@@ -99,7 +117,7 @@ class Endpoint(Generic[Wanted]):
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
         tracing.accept(headers)
-        caller = self._authenticate(headers)
+        caller = _allowed(self._authenticate(headers), scope["path"], headers)
         exchange.key_id = caller.key_id
         body = await read_body(scope, receive, bytes_max=self.settings.body_bytes_max)
         query: str = scope["query_string"].decode("latin-1")
@@ -126,8 +144,8 @@ class Endpoint(Generic[Wanted]):
         """Do the work of an idempotency key that has not been done yet, or reply as then."""
         send = exchange.send
 
-        async def answer(recorder: Send) -> bool:
-            exchange.send = recorder
+        async def answer(recorder: Send, once: Once) -> bool:
+            exchange.send, exchange.once = recorder, once
             await work
             return not exchange.broken
 
@@ -162,7 +180,10 @@ class Endpoint(Generic[Wanted]):
         body = self.dialect.error(error.kind, message, param, exchange.request_id)
         if error.upstream is not None and error.upstream.dialect == self.dialect.name:
             status, body = error.upstream.status, error.upstream.body
-        await self.begin(exchange, status, b"application/json", retry_headers(error))
+        extra = retry_headers(error)
+        if isinstance(error, RateLimited) and error.limits:
+            extra += rate_headers(self.dialect.name, error.limits, self.clock.now_ns())
+        await self.begin(exchange, status, b"application/json", extra)
         await exchange.send({"type": "http.response.body", "body": body})
 
     async def begin(
@@ -184,7 +205,28 @@ class Endpoint(Generic[Wanted]):
         ]
         if exchange.generation_id is not None:
             headers.append((GENERATION_HEADER, exchange.generation_id.encode()))
+        if exchange.price_nano is not None:
+            price = format_usd(NanoDollars(exchange.price_nano)).removeprefix("$")
+            headers.append((PRICE_HEADER, price.encode()))
+        charge = exchange.call and exchange.call.charge
+        if charge is not None and charge.ticket is not None:
+            states = charge.ticket.states()
+            headers += rate_headers(self.dialect.name, states, self.clock.now_ns())
         if exchange.not_carried:
             headers.append((NOT_CARRIED_HEADER, ", ".join(exchange.not_carried).encode()))
         start = {"type": "http.response.start", "status": status, "headers": headers}
         await exchange.send(start)
+
+
+def _allowed(caller: Caller, path: str, headers: Headers) -> Caller:
+    """The caller with the purpose of this call, for which its key may be used.
+
+    Raises:
+        Forbidden: It may not.
+        InvalidRequest: The purpose is none.
+    """
+    if (purpose := headers.get(PURPOSE_HEADER)) is not None:
+        caller = for_purpose(caller, purpose)
+    if caller.scopes is not None:
+        may(caller, route=_ROUTES.get(path), purpose=caller.purpose)
+    return caller

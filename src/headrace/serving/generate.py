@@ -76,6 +76,7 @@ class Generate(Endpoint[Ask]):
 
     async def answer(self, exchange: Exchange, caller: Caller, asked: Ask) -> None:
         """Run the call and send its answer, streamed or whole."""
+        asked.once = exchange.once
         async with self.gateway.generate(caller, asked) as generation:
             exchange.call, exchange.generation_id = generation.call, generation.id
             if asked.stream:
@@ -97,6 +98,7 @@ class Generate(Endpoint[Ask]):
             else:
                 events.append(item)
         exchange.not_carried = generation.call.not_carried
+        exchange.price_nano = generation.call.price_nano
         if passed:
             await self.whole(exchange, b"".join(passed))
             return

@@ -4,6 +4,10 @@ The first call of a key runs and its reply is recorded before its last bytes lea
 that lost the connection may ask again without a second answer being made. While it runs, a
 second call is told to come back. Only a reply that came to its proper end is recorded.
 Calls without the header touch nothing of this.
+
+The work of a key is charged once, whatever happens: a try that ended without a record, since its
+client or this process had gone, is charged what it made, and the next one only what it makes
+beyond that. Receipts name the key, so that this holds for whoever tries next.
 """
 
 import asyncio
@@ -17,8 +21,10 @@ from starlette.types import Message, Send
 
 from headrace.core.clock import Clock
 from headrace.core.errors import Conflict, HeadraceError, InvalidRequest, StoreError
-from headrace.identity.keys import Caller
+from headrace.core.scope import Scope
+from headrace.identity.caller import Caller
 from headrace.identity.secrets import digest
+from headrace.ledger.charge import Once
 from headrace.store import idempotent_replies as rows
 from headrace.store.database import Database
 from headrace.store.idempotent_replies import Claim, Recorded, Taken
@@ -33,8 +39,11 @@ _RENEW_S = _CLAIM_S / 3
 _GOOD = range(200, 300)
 _log = logging.getLogger(__name__)
 
-Answer = Callable[[Send], Awaitable[bool]]
+Answer = Callable[[Send, Once], Awaitable[bool]]
 """Sends a reply; tells whether it came to its proper end, which a failure in a stream is not."""
+
+Charged = Callable[[str], Awaitable[int]]
+"""What the calls of a piece of work were charged until now, in nano-dollars."""
 
 
 class Keyed(msgspec.Struct, frozen=True):
@@ -46,6 +55,15 @@ class Keyed(msgspec.Struct, frozen=True):
     body: bytes
 
 
+class _Work(msgspec.Struct, frozen=True):
+    """What a request asks for, by names that tell nothing of it."""
+
+    scope: Scope
+    key_id: str
+    request_sha256: str
+    id: str
+
+
 class Idempotency:
     """The replies recorded under idempotency keys.
 
@@ -55,16 +73,25 @@ class Idempotency:
         clock: Tells when they end.
         kept_s: How long a reply is kept, in seconds.
         bytes_max: Longest body that is kept; a longer reply is sent and not recorded.
+        charged: Tells what earlier tries were charged; None: nothing is charged.
     """
 
     def __init__(
-        self, database: Database, pepper: bytes, clock: Clock, *, kept_s: float, bytes_max: int
+        self,
+        database: Database,
+        pepper: bytes,
+        clock: Clock,
+        *,
+        kept_s: float,
+        bytes_max: int,
+        charged: Charged | None = None,
     ) -> None:
         self._database = database
         self._pepper = pepper
         self._clock = clock
         self._kept_s = kept_s
         self._bytes_max = bytes_max
+        self._charged = charged
 
     async def run(self, asked: Keyed, send: Send, answer: Answer) -> None:
         """Reply to a request from the record, or with `answer` and record what it sends.
@@ -74,22 +101,26 @@ class Idempotency:
             Conflict: The first request of this key is still being answered.
             StoreError: The database does not tell; nothing was answered.
         """
-        found = await self._claim_whole(asked)
+        work = self._work_of(asked)
+        found = await self._claim_whole(work)
         if isinstance(found, Recorded):
             await _replay(found, send)
             return
         recorder = _Recorder(send, self._bytes_max)
         recorded = False
+        once = Once(work.id)
         try:
             async with self._renewed(found):
-                good = await answer(recorder)
+                if found.again and self._charged is not None:
+                    once.credit_nano = await self._charged(once.id)
+                good = await answer(recorder, once)
             if good and (reply := recorder.reply()) is not None:
                 recorded = await self._record(found, reply)
         finally:
             recorder.recording = False
             if not recorded:
                 # Also when the client has gone and this task is being cancelled.
-                await asyncio.shield(self._release(found))
+                await asyncio.shield(self._release(found, opened=once.opened))
         await recorder.finish()
 
     async def forget_expired(self) -> None:
@@ -99,23 +130,26 @@ class Idempotency:
             StoreError: The database refuses.
         """
         now_ns = self._clock.now_ns()
+        before_ns = now_ns - round(self._kept_s * _NS_PER_S)
         await self._database.write(
-            lambda connection: rows.forget_expired(connection, now_ns=now_ns)
+            lambda connection: rows.forget_expired(
+                connection, now_ns=now_ns, claimed_before_ns=before_ns
+            )
         )
 
-    async def _claim_whole(self, asked: Keyed) -> Claim | Recorded:
+    async def _claim_whole(self, work: _Work) -> Claim | Recorded:
         """Claim; a cancel meanwhile leaves no claim, though the database may have made it."""
-        claiming = asyncio.ensure_future(self._claim(asked))
+        claiming = asyncio.ensure_future(self._claim(work))
         try:
             return await asyncio.shield(claiming)
         except asyncio.CancelledError:
             with suppress(HeadraceError):
                 found = await claiming
                 if isinstance(found, Claim):
-                    await self._release(found)
+                    await self._release(found, opened=found.again)
             raise
 
-    async def _claim(self, asked: Keyed) -> Claim | Recorded:
+    def _work_of(self, asked: Keyed) -> _Work:
         if not 1 <= len(asked.key) <= _KEY_LENGTH_MAX or not _is_printable(asked.key):
             raise InvalidRequest(
                 f"Idempotency-Key must be 1 to {_KEY_LENGTH_MAX} printable ASCII characters",
@@ -124,13 +158,22 @@ class Idempotency:
         caller = asked.caller
         owner = f"{caller.key_id}:{caller.scope.account_id}:{asked.key}"
         request = hashlib.sha256(asked.target.encode() + b"\n" + asked.body).hexdigest()
+        return _Work(
+            caller.scope,
+            digest(self._pepper, "idempotency", owner),
+            request,
+            # Once a key is free again, another request under it is other work.
+            digest(self._pepper, "idempotency", f"{owner}:{request}"),
+        )
+
+    async def _claim(self, work: _Work) -> Claim | Recorded:
         now_ns = self._clock.now_ns()
         found = await self._database.write(
             lambda connection: rows.claim(
                 connection,
-                caller.scope,
-                digest(self._pepper, "idempotency", owner),
-                request_sha256=request,
+                work.scope,
+                work.key_id,
+                request_sha256=work.request_sha256,
                 now_ns=now_ns,
                 until_ns=now_ns + _CLAIM_S * _NS_PER_S,
             )
@@ -178,9 +221,14 @@ class Idempotency:
             return False
         return True
 
-    async def _release(self, held: Claim) -> None:
+    async def _release(self, held: Claim, *, opened: bool) -> None:
+        """Let the next call of the key in; one that was `opened` may have been charged."""
+        kept = opened or held.again
+        now_ns = self._clock.now_ns()
         try:
-            await self._database.write(lambda connection: rows.release(connection, held))
+            await self._database.write(
+                lambda connection: rows.release(connection, held, now_ns=now_ns, kept=kept)
+            )
         except StoreError:
             _log.warning("an idempotency key stays claimed for up to %d s", _CLAIM_S)
 

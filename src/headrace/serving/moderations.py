@@ -14,7 +14,7 @@ from headrace.core.events import Event, Failed, fold
 from headrace.core.messages import Image, Message, Text
 from headrace.core.requests import OutputFormat, Request, Sampling
 from headrace.identity.keys import Caller
-from headrace.serving.ask import Ask, Asked
+from headrace.serving.ask import Ask, Asked, size_of
 from headrace.serving.dialects import Headers
 from headrace.serving.endpoint import Endpoint, Exchange
 from headrace.serving.engine import Passed
@@ -102,7 +102,10 @@ class Moderate(Endpoint[openai_moderations.Decoded]):
         Raises:
             HeadraceError: The model refuses or fails.
         """
-        ask = Ask.of(Asked(_request(model, parts)), _DIALECT)
+        request = _request(model, parts)
+        size = size_of(msgspec.json.encode(request.messages))
+        ask = Ask(_DIALECT, model, lambda: Asked(request), size=size)
+        ask.once = exchange.once
         events: list[Event] = []
         async with self.gateway.generate(caller, ask) as generation:
             exchange.call, exchange.generation_id = generation.call, generation.id

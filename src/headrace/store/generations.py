@@ -246,6 +246,17 @@ def unfinished(connection: Connection, worker: str) -> tuple[str, ...]:
     return tuple(connection.scalars(query))
 
 
+def of_work(connection: Connection, work_id: str) -> dict[str, int]:
+    """What the calls of a piece of work were charged, by their ids.
+
+    Takes no scope: only the account's own requests can have that id.
+    """
+    query = select(generation.c.id, generation.c.price_nano).where(
+        generation.c.idempotency_id == work_id
+    )
+    return {row.id: row.price_nano or 0 for row in connection.execute(query)}
+
+
 def get(connection: Connection, scope: Scope, identifier: str) -> Generation | None:
     """One receipt, None when there is none that `scope` may see."""
     query = select(generation).where(generation.c.id == identifier)

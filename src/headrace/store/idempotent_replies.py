@@ -5,7 +5,7 @@ renewed as long as the call runs, so a crash leaves no claim behind for long.
 """
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
 
 from headrace.core.scope import Scope
 from headrace.store.schema import idempotent_reply
@@ -14,10 +14,14 @@ Headers = tuple[tuple[str, str], ...]
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """The right to answer, for the first call of a key. `since_ns` tells it from a later one."""
+    """The right to answer, for the first call of a key. `since_ns` tells it from a later one.
+
+    `again`: an earlier call of the same request had it, and left no reply.
+    """
 
     id: str
     since_ns: int
+    again: bool = False
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -44,11 +48,10 @@ def claim(
     until_ns: int,
 ) -> Claim | Recorded | Taken:
     """The first call of a key gets the claim until `until_ns`, a later one the record."""
-    row = connection.execute(
-        select(idempotent_reply).where(
-            idempotent_reply.c.id == identifier, idempotent_reply.c.expires_ns > now_ns
-        )
+    found = connection.execute(
+        select(idempotent_reply).where(idempotent_reply.c.id == identifier)
     ).first()
+    row = None if found is None or found.expires_ns <= now_ns else found
     if row is not None and row.body_sha256 != request_sha256:
         return Taken(other=True)
     if row is not None and row.status_code is None:
@@ -66,7 +69,8 @@ def claim(
         "expires_ns": until_ns,
     }
     connection.execute(insert(idempotent_reply).values(made))
-    return Claim(identifier, now_ns)
+    again = found is not None and found.status_code is None and found.body_sha256 == request_sha256
+    return Claim(identifier, now_ns, again)
 
 
 def renew(connection: Connection, held: Claim, *, until_ns: int) -> None:
@@ -85,14 +89,24 @@ def record(connection: Connection, held: Claim, reply: Recorded, *, until_ns: in
     connection.execute(update(idempotent_reply).where(*_of(held)).values(values))
 
 
-def release(connection: Connection, held: Claim) -> None:
-    """Give a claim up: the next call of the key is a first one."""
-    connection.execute(delete(idempotent_reply).where(*_of(held)))
+def release(connection: Connection, held: Claim, *, now_ns: int, kept: bool) -> None:
+    """Give a claim up: the next call of the key is a first one, or with `kept` one made again."""
+    if kept:
+        free = update(idempotent_reply).where(*_of(held)).values(expires_ns=now_ns)
+        connection.execute(free)
+    else:
+        connection.execute(delete(idempotent_reply).where(*_of(held)))
 
 
-def forget_expired(connection: Connection, *, now_ns: int) -> int:
-    """Delete replies and claims whose time is over; how many they were."""
-    gone = delete(idempotent_reply).where(idempotent_reply.c.expires_ns <= now_ns)
+def forget_expired(connection: Connection, *, now_ns: int, claimed_before_ns: int) -> int:
+    """Delete replies whose time is over and claims that are old; how many they were."""
+    gone = delete(idempotent_reply).where(
+        idempotent_reply.c.expires_ns <= now_ns,
+        or_(
+            idempotent_reply.c.status_code.is_not(None),
+            idempotent_reply.c.created_ns <= claimed_before_ns,
+        ),
+    )
     return connection.execute(gone).rowcount
 
 

@@ -167,6 +167,7 @@ class Create(_Leaning):
                 self.clock.now_ns(),
                 exchange.request_id,
             )
+            turn.ask.once = exchange.once
             if asked.wish.background:
                 await self._in_background(exchange, turn)
             elif turn.ask.stream:
@@ -187,6 +188,7 @@ class Create(_Leaning):
                 else:
                     events.append(item)
             exchange.not_carried = generation.call.not_carried
+            exchange.price_nano = generation.call.price_nano
         if not passed:
             last = events[-1]
             if isinstance(last, Failed):
