@@ -11,7 +11,7 @@ _DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 
 
 def to_csv(shape: type[msgspec.Struct], rows: Sequence[msgspec.Struct]) -> str:
-    """Rows of one shape, headed by its fields. Text that a spreadsheet could run has a `'` before it."""
+    """Rows of one shape, headed by its fields; text that could run gets a quote before it."""
     page = io.StringIO()
     writer = csv.writer(page, lineterminator="\r\n")
     writer.writerow(shape.__struct_fields__)
