@@ -13,7 +13,7 @@ from headrace.core.errors import HeadraceError
 from headrace.identity.epoch import Epoch
 from headrace.ledger.accrual import Accrual
 from headrace.ledger.audit import AuditLog
-from headrace.ledger.energy import find_energy
+from headrace.ledger.energy import LocalEnergy, find_energy
 from headrace.ledger.journal import Journal
 from headrace.ledger.list_prices import ListPrices
 from headrace.ledger.projection import Projector
@@ -34,6 +34,7 @@ class Books(msgspec.Struct, frozen=True):
     terms: Terms
     projector: Projector
     list_prices: ListPrices
+    energy: LocalEnergy
     epoch: Epoch
 
     async def changed(self) -> None:
@@ -76,7 +77,8 @@ async def open_books(
     )
     stack.push_async_callback(terms.close)
     await terms.reload()
-    books = Books(AuditLog(journal, clock), terms, projector, listed, epoch)
+    energy = await asyncio.to_thread(find_energy)
+    books = Books(AuditLog(journal, clock), terms, projector, listed, energy, epoch)
     await stack.enter_async_context(background(terms.reservations.run()))
     await stack.enter_async_context(background(_keep_looking_up(books)))
     accrual = Accrual(
@@ -86,7 +88,7 @@ async def open_books(
         home.owner,
         machines=terms.machines,
         shares=terms.share_clock,
-        energy=await asyncio.to_thread(find_energy),
+        energy=energy,
         data=settings.data,
         catch_up=projector.catch_up,
     )

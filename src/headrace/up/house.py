@@ -21,7 +21,6 @@ from headrace.edge.routes import RuledRoute, create_app
 from headrace.identity.delegation import sign
 from headrace.identity.keys import KeyRing, NewKey
 from headrace.identity.sessions import Sessions
-from headrace.serving.admin.keys import admin_routes
 from headrace.serving.app import Pages, api_routes, not_found
 from headrace.serving.attachments import Attachments
 from headrace.serving.batches.parts import Batches
@@ -33,6 +32,7 @@ from headrace.store.accounts import Home
 from headrace.store.contents import Contents
 from headrace.store.file_store import FileStore
 from headrace.store.sessions import Visitor
+from headrace.up.admin import admin_routes
 from headrace.up.background import background
 from headrace.up.ground import Ground, lay_ground
 from headrace.up.models import Served
@@ -131,7 +131,7 @@ async def _join(ground: Ground, served: Served, own_url: str, workers_pages: Pag
             responses=responses,
             workers_pages=workers_pages,
         ),
-        *admin_routes(keys, ground.sessions, clock),
+        *admin_routes(ground, gateway, workers_pages),
         openapi_route(),
         *chat.routes(),
     ]
