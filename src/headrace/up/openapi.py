@@ -36,7 +36,13 @@ def operations() -> "list[Operation]":
     """Every operation of every room."""
     # Describing all types costs time and memory, which a start should not.
     from headrace.chat import openapi as chat  # noqa: PLC0415
-    from headrace.serving.openapi import anthropic, both, openai, operators  # noqa: PLC0415
+    from headrace.serving.openapi import (  # noqa: PLC0415
+        anthropic,
+        both,
+        openai,
+        operators,
+        reports,
+    )
 
-    rooms = (openai, anthropic, both, operators, chat)
+    rooms = (openai, anthropic, both, operators, reports, chat)
     return [operation for room in rooms for operation in room.operations()]
