@@ -20,7 +20,7 @@ from headrace.store.prices import PriceVersion, Side
 _ALWAYS_NS = 1 << 63
 
 
-class _Timeline:
+class Timeline:
     """The versions of one target, by their time."""
 
     __slots__ = ("_from_ns", "_now", "_until_ns", "versions")
@@ -67,26 +67,17 @@ class PriceBook:
         self._clock = clock
         self._scope = scope
         self._first_targets = dict(first_targets or {})
-        self._prices: Mapping[str, _Timeline] = {}
-        self._costs: Mapping[str, _Timeline] = {}
+        self._prices: Mapping[str, Timeline] = {}
+        self._costs: Mapping[str, Timeline] = {}
 
     async def reload(self) -> None:
         """Read all versions anew."""
-        found = await self._database.read(lambda connection: rows.every(connection, self._scope))
-        self._costs = {
-            target: _Timeline(_held(versions)) for target, versions in _by_target(found, "cost")
-        }
-        listed = {
-            target: [one for one in _held(versions) if one.origin == "list"]
-            for target, versions in _by_target(found, "cost")
-        }
-        charged = {target: _held(versions) for target, versions in _by_target(found, "price")}
+        costs, charged = _by_target(await self.versions())
+        self._costs = {target: Timeline(_unless_set(costs[target])) for target in costs}
         for model_id, target in self._first_targets.items():
-            ours = charged.get(model_id, [])
-            first_ns = min((one.effective_ns for one in ours), default=_ALWAYS_NS)
-            before = [one for one in listed.get(target, []) if one.effective_ns < first_ns]
-            charged[model_id] = [*before, *ours]
-        self._prices = {target: _Timeline(versions) for target, versions in charged.items()}
+            listed = [one for one in costs.get(target, []) if one.origin == "list"]
+            charged[model_id] = [*listed, *charged.get(model_id, [])]
+        self._prices = {target: Timeline(_unless_set(charged[target])) for target in charged}
 
     async def set(
         self, side: Side, target: str, rates: Rates, effective_ns: int | None = None
@@ -136,26 +127,19 @@ class PriceBook:
 
 
 def _by_target(
-    versions: Iterable[PriceVersion], side: str
-) -> Iterable[tuple[str, list[PriceVersion]]]:
-    found: dict[str, list[PriceVersion]] = {}
-    for version in versions:
-        if version.side == side:
-            found.setdefault(version.target, []).append(version)
-    return found.items()
+    versions: Iterable[PriceVersion],
+) -> tuple[dict[str, list[Price]], dict[str, list[Price]]]:
+    """Costs and prices, each by target."""
+    costs: dict[str, list[Price]] = {}
+    prices: dict[str, list[Price]] = {}
+    for one in versions:
+        rates = msgspec.json.decode(one.rates, type=Rates)
+        price = Price(one.id, one.target, rates, one.effective_ns, one.origin)
+        (costs if one.side == "cost" else prices).setdefault(one.target, []).append(price)
+    return costs, prices
 
 
-def _held(versions: Sequence[PriceVersion]) -> list[Price]:
-    """Versions as prices; what is set takes the place of all list prices after it."""
+def _unless_set(versions: Sequence[Price]) -> list[Price]:
+    """Set ones, and list ones up to the first of them."""
     set_ns = min((one.effective_ns for one in versions if one.origin == "set"), default=_ALWAYS_NS)
-    return [
-        Price(
-            one.id,
-            one.target,
-            msgspec.json.decode(one.rates, type=Rates),
-            one.effective_ns,
-            one.origin,
-        )
-        for one in versions
-        if one.origin == "set" or one.effective_ns < set_ns
-    ]
+    return [one for one in versions if one.origin == "set" or one.effective_ns < set_ns]
