@@ -13,8 +13,9 @@ from headrace.core.clock import SystemClock
 from headrace.edge.routes import create_app
 from headrace.identity.keys import KeyRing
 from headrace.ledger.journal import Journal
-from headrace.ledger.meter import Meter
 from headrace.ledger.projection import Projector
+from headrace.ledger.terms import Process, Terms
+from headrace.ledger.tries import charged
 from headrace.serving.app import api_routes, not_found
 from headrace.serving.attachments import Attachments
 from headrace.serving.batches.parts import Batches
@@ -64,6 +65,7 @@ class Api(msgspec.Struct):
     projector: Projector
     engines: tuple[Engine, ...]
     batches: Batches
+    terms: Terms
 
     async def receipts(self) -> tuple[Generation, ...]:
         """Every receipt so far, oldest first."""
@@ -107,10 +109,22 @@ async def served_api(
             clock,
             total_bytes_max=settings.files_bytes_max,
         )
+        terms = Terms.of(
+            database,
+            journal,
+            clock,
+            scope=home.owner,
+            data=folder,
+            machines=("local",),
+            first_targets={},
+            process=Process(),
+        )
+        await terms.reload()
+        stack.push_async_callback(terms.close)
         gateway = Gateway(
             make_router(places, settings, clock),
             pool,
-            meter=Meter(journal),
+            meter=terms.meter(charge_before_last_byte=True),
             metrics=metrics,
             clock=clock,
             running_max=settings.running_requests_max,
@@ -123,6 +137,9 @@ async def served_api(
             clock,
             kept_s=settings.idempotency_kept_s,
             bytes_max=settings.idempotency_bytes_max,
+            charged=lambda work_id: database.read(
+                lambda connection: charged(connection, journal.directory, work_id)
+            ),
         )
         batches = Batches(gateway, files, holder=keys.holder, settings=settings, clock=clock)
         await batches.runner.start()
@@ -159,6 +176,7 @@ async def served_api(
                 Projector(database, journal),
                 tuple(engines),
                 batches,
+                terms,
             )
         finally:
             server.should_exit = True
