@@ -18,12 +18,10 @@ _NS_PER_S = 1_000_000_000
 
 def spent_words(window: Window, left_nano: int, least_nano: int) -> str:
     """Which budget is spent, what is left of it, and when it begins anew."""
-    left = format_usd(NanoDollars(max(0, left_nano)))
-    limit = format_usd(NanoDollars(window.budget.limit_nano))
-    least = format_usd(NanoDollars(least_nano))
+    left, limit = _usd(max(0, left_nano)), _usd(window.budget.limit_nano)
     return (
         f"The {_name(window.budget)} is spent: {left} of {limit} is left, and this call may come"
-        f" to {least}. {_renewal(window)}"
+        f" to {_usd(least_nano)}. {_renewal(window)}"
     )
 
 
@@ -33,6 +31,18 @@ def waiting_words(window: Window) -> str:
         f"What is left of the {_name(window.budget)} is held by calls that are running."
         " Ask again when one has ended."
     )
+
+
+def reached_words(budget: Budget, percent: int, spent_nano: int) -> str:
+    """What the log says when a share of a budget is spent."""
+    return (
+        f"budget {budget.id} of {budget.node_kind} {budget.node_id} ({budget.period}):"
+        f" {percent} % is spent, {_usd(spent_nano)} of {_usd(budget.limit_nano)}"
+    )
+
+
+def _usd(nano: int) -> str:
+    return format_usd(NanoDollars(nano))
 
 
 def _name(budget: Budget) -> str:

@@ -11,25 +11,30 @@ nothing else runs between the end of that reading and the counting that begins w
 """
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from headrace.core.clock import Clock
-from headrace.core.errors import BudgetSpent, RateLimited
+from headrace.core.errors import BudgetSpent, RateLimited, StoreError
 from headrace.core.scope import Lineage
-from headrace.ledger.budget_words import spent_words, waiting_words
+from headrace.ledger.budget_words import reached_words, spent_words, waiting_words
 from headrace.ledger.journal import Journal
 from headrace.ledger.leases import Leases
 from headrace.ledger.spending import Tails
 from headrace.ledger.windows import END_OF_TIME_NS, TICK_S, Hold, Waiter, Window, span_of
-from headrace.store import budgets
+from headrace.store import budgets, notices
 from headrace.store.budgets import Budget
 from headrace.store.database import Database
+from headrace.store.notices import Notice
 
 WAIT_S: Final = 2.0
 _WAITING_MAX = 1_000
 _PLACES_MAX = 10_000
 _RETRY_AFTER_S = 1.0
+_WHOLE_PERCENT = 100
+
+_log = logging.getLogger(__name__)
 
 
 class _Place(NamedTuple):
@@ -193,13 +198,18 @@ class Reservations:
         """Give back what lies idle, and forget what is over, until cancelled."""
         while True:
             await asyncio.sleep(TICK_S)
-            await self.tick()
+            try:
+                await self.tick()
+            except StoreError:
+                _log.exception("what is not used of budgets cannot be given back")
 
     async def tick(self) -> None:
         """One round of `run`."""
         now_ns = self._clock.now_ns()
         for key, window in list(self._windows.items()):
             window.look(self._journal.last.seq)
+            if window.refused and not window.told:
+                await self._tell(window)
             if self._leases is not None:
                 await self._leases.give_back_idle(window)
             current = window.start_ns <= now_ns < window.end_ns
@@ -251,6 +261,20 @@ class Reservations:
         if self._leases is not None and not await self._leases.end(window):
             return False
         return window.is_idle()
+
+    async def _tell(self, window: Window) -> None:
+        """A budget that refuses is spent, whatever little is left of it."""
+        window.told = True
+        one, now_ns = window.budget, self._clock.now_ns()
+        if _WHOLE_PERCENT not in one.warn_percent:
+            return
+        spent_nano = window.granted_nano - window.room_nano - one.base_nano
+        made = Notice(one.id, window.start_ns, _WHOLE_PERCENT, spent_nano, now_ns)
+        taken_ns = now_ns if one.webhook_url is None else None
+        if await self._database.write(
+            lambda connection: notices.add(connection, made, delivered_ns=taken_ns)
+        ):
+            _log.warning("%s", reached_words(one, _WHOLE_PERCENT, spent_nano))
 
     async def _load(self, moments: Iterable[int]) -> None:
         """Read all windows of these moments that are not there yet, at once."""

@@ -64,6 +64,7 @@ class Window:
         "spent_nano",
         "start_ns",
         "ticks",
+        "told",
         "waiting",
     )
 
@@ -81,6 +82,7 @@ class Window:
         self.lock = asyncio.Lock()
         self.pump: asyncio.Task[None] | None = None
         self.refused = False
+        self.told = False
         self.seen: tuple[int, int] = (0, 0)
         self.last_seq = 0
         self.ticks = 0

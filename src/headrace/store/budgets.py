@@ -145,22 +145,38 @@ def spending(connection: Connection, spans: Iterable[Span]) -> Spending:
 
     Takes no scope: it is read for calls of everybody at once.
     """
-    charged: dict[Span, dict[str, int]] = {}
-    nodes: dict[tuple[int, int], list[str]] = {}
-    for span in spans:
-        charged[span] = {}
-        nodes.setdefault((span.start_ns, span.end_ns), []).append(span.node_id)
-    for (start_ns, end_ns), identifiers in nodes.items():
-        for node_id, worker, nano in _charged(connection, identifiers, start_ns, end_ns):
-            charged[Span(node_id, start_ns, end_ns)][worker] = nano
-    positions = select(projection.c.name, projection.c.position)
     columns = [generation.c[name] for name in Running.__struct_fields__]
     running = select(*columns).where(generation.c.stop.is_(None))
     return Spending(
-        {row.name: row.position for row in connection.execute(positions)},
-        charged,
+        positions(connection),
+        charged(connection, spans),
         tuple(Running(**row) for row in connection.execute(running).mappings()),
     )
+
+
+def positions(connection: Connection) -> dict[str, str]:
+    """How far the rows reach in each journal.
+
+    Takes no scope: as `spending`.
+    """
+    query = select(projection.c.name, projection.c.position)
+    return {row.name: row.position for row in connection.execute(query)}
+
+
+def charged(connection: Connection, spans: Iterable[Span]) -> dict[Span, dict[str, int]]:
+    """What the rows say of these spans, by worker.
+
+    Takes no scope: as `spending`.
+    """
+    found: dict[Span, dict[str, int]] = {}
+    nodes: dict[tuple[int, int], list[str]] = {}
+    for span in spans:
+        found[span] = {}
+        nodes.setdefault((span.start_ns, span.end_ns), []).append(span.node_id)
+    for (start_ns, end_ns), identifiers in nodes.items():
+        for node_id, worker, nano in _charged(connection, identifiers, start_ns, end_ns):
+            found[Span(node_id, start_ns, end_ns)][worker] = nano
+    return found
 
 
 def lease(
@@ -195,11 +211,10 @@ def lease(
     limits = select(budget.c.limit_nano + budget.c.base_nano).where(budget.c.id == budget_id)
     limit_nano = connection.scalar(limits) or 0
     grants = granted(connection, budget_id, span.start_ns)
-    rows = _charged(connection, [span.node_id], span.start_ns, span.end_ns)
-    charged = {one: nano for _, one, nano in rows}
-    others = {*grants, *charged, *floors} - {worker}
+    spent = charged(connection, (span,))[span]
+    others = {*grants, *spent, *floors} - {worker}
     taken = sum(
-        grants.get(one, max(charged.get(one, 0), floors.get(one, charged.get(one, 0))))
+        grants.get(one, max(spent.get(one, 0), floors.get(one, spent.get(one, 0))))
         for one in others
     )
     rest_nano = limit_nano - taken - used_nano
@@ -207,7 +222,7 @@ def lease(
     if want_nano and rest_nano >= max(1, least_nano):
         extra_nano = min(rest_nano, max(want_nano, rest_nano * _SLICE_PERCENT // _WHOLE_PERCENT))
     _grant(connection, budget_id, span.start_ns, worker, used_nano + extra_nano)
-    return Lease(extra_nano, limit_nano - sum(charged.get(one, 0) for one in others))
+    return Lease(extra_nano, limit_nano - sum(spent.get(one, 0) for one in others))
 
 
 def granted(connection: Connection, budget_id: str, window_ns: int) -> dict[str, int]:

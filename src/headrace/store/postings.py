@@ -62,5 +62,13 @@ def of_generation(connection: Connection, scope: Scope, identifier: str) -> tupl
     return tuple(Posting(**row) for row in connection.execute(query).mappings())
 
 
+def exists(connection: Connection, identifier: str) -> bool:
+    """Whether something was posted under this id.
+
+    Takes no scope: ids are unique in the whole house.
+    """
+    return connection.scalar(select(posting.c.id).where(posting.c.id == identifier)) is not None
+
+
 _COLUMNS = Posting.__struct_fields__
 _INSERT = f"INSERT INTO posting ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - names above
