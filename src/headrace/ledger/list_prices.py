@@ -99,16 +99,17 @@ class ListPrices:
             known = await asyncio.to_thread(self._read)
             day_ns = self._clock.now_ns() // _NS_PER_DAY * _NS_PER_DAY
             if newest:
-                known = await self._look_up(list(self._targets.values()), day_ns, newest=True)
+                now = await self._look_up(list(self._targets.values()), day_ns, newest=True)
             else:
-                known = await self._completed(known, day_ns)
-            await asyncio.to_thread(self._write, known)
+                now = await self._completed(known, day_ns)
+            if now is not known:
+                await asyncio.to_thread(self._write, now)
             rates = {
-                target: known.rates.get(_name(wanted)) for target, wanted in self._targets.items()
+                target: now.rates.get(_name(wanted)) for target, wanted in self._targets.items()
             }
             changed = await self._store(rates)
             listed = sum(one is not None for one in rates.values())
-            return Updated(len(rates), listed, changed, known.package, known.fetched_ns)
+            return Updated(len(rates), listed, changed, now.package, now.fetched_ns)
 
     async def run(self) -> None:
         """Look again every day until cancelled: some prices change on a known date."""
