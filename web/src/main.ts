@@ -7,4 +7,13 @@ import { applyTheme, ui } from './state/ui.svelte';
 
 applyTheme(ui.theme);
 const target = document.getElementById('app');
-if (target) mount(AppView, { target });
+
+/** The chat is what most people open: the other places are loaded where they are asked for. */
+async function view() {
+  const place = location.pathname.split('/')[1];
+  if (place === 'manage') return (await import('./manage/Manage.svelte')).default;
+  if (place === 'sign-in') return (await import('./signin/SignIn.svelte')).default;
+  return AppView;
+}
+
+if (target) void view().then((View) => mount(View, { target }));

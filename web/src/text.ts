@@ -20,6 +20,7 @@ export const text = {
   removeTitle: 'Delete conversation?',
   removeBody: (title: string) =>
     `“${title}” and all its messages will be deleted. This cannot be undone.`,
+  ledger: 'Ledger and account',
   signOut: 'Sign out',
   account: (name: string) => `Account ${name}`,
   theme: 'Theme',
@@ -65,11 +66,6 @@ export const text = {
   notFoundTitle: 'This conversation is not here',
   notFoundBody: 'It was deleted, or it belongs to another account.',
   failedTitle: 'Headrace does not answer',
-  signedOutTitle: 'Sign in',
-  signedOutBody: 'Open the sign-in link that Headrace printed in the terminal when it started.',
-  signedOutHow: 'No link at hand? This prints a new one, also while Headrace runs:',
-  signedOutCommand: 'headrace up',
-  signedOutCheck: 'I have signed in',
   answered: 'Answer complete.',
   receiptLabels: {
     model: 'Model',

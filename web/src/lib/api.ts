@@ -17,7 +17,7 @@ export class ApiError extends Error {
   }
 }
 
-type Method = 'GET' | 'POST' | 'PATCH' | 'PUT' | 'DELETE';
+export type Method = 'GET' | 'POST' | 'PATCH' | 'PUT' | 'DELETE';
 
 const UNREACHED: Failure = {
   kind: 'unreachable',
@@ -50,14 +50,17 @@ async function call(path: string, init: RequestInit): Promise<Response> {
   return response;
 }
 
-async function ask<T>(method: Method, path: string, body?: unknown): Promise<T> {
+/** The JSON answer to a request; null where it has none. */
+export async function ask<T>(
+  method: Method, path: string, body?: unknown, read: (text: string) => T = JSON.parse,
+): Promise<T> {
   const init: RequestInit =
     body === undefined
       ? { method }
       : { method, headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
   const response = await call(path, init);
   const text = await response.text();
-  return (text ? JSON.parse(text) : null) as T;
+  return text ? read(text) : (null as T);
 }
 
 /** Parts come from a wire that may know more kinds than we do. */

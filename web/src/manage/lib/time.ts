@@ -44,6 +44,12 @@ export function shortDay(ms: number, locale?: string): string {
   });
 }
 
+export function month(ms: number, locale?: string): string {
+  return new Date(ms).toLocaleDateString(locale, {
+    month: 'short', year: 'numeric', timeZone: 'UTC',
+  });
+}
+
 /** How long ago, or in how long, in the largest unit that fits. */
 export function ago(ns: number, nowMs: number, locale?: string): string {
   const seconds = (toMs(ns) - nowMs) / 1000;
