@@ -1,20 +1,17 @@
-"""The built web client, and the two pages that stand in where there is none."""
+"""The built web client, and the page that stands in where there is none."""
 
 from functools import partial
 from pathlib import Path
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.responses import FileResponse, Response
 
 from headrace.core.errors import NotFound
+from headrace.edge.pages import CONTENT_POLICY, page
 from headrace.edge.routes import Rule, RuledRoute, route
 
 STATIC = Path(__file__).parent / "static"
 
-CONTENT_POLICY = (
-    "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
-    " object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
-)
 # Names of assets carry a hash of their content.
 _FOR_EVER = "public, max-age=31536000, immutable"
 _ASK_AGAIN = "no-cache"
@@ -63,19 +60,9 @@ def page_routes(static: Path = STATIC) -> list[RuledRoute]:
     ]
 
 
-def link_used_page() -> Response:
-    """What to do when a sign-in link no longer works."""
-    return _page(
-        "This link does not work any more",
-        "Each sign-in link works once, for 24 hours. Run <code>headrace up</code> again on the"
-        " machine that serves this page: it prints a fresh one, also while Headrace runs.",
-        status=401,
-    )
-
-
 async def _file(request: Request, path: Path | None) -> Response:
     if path is None:
-        return _page(
+        return page(
             "The chat page is not built",
             "This is a source checkout without the built page. In its folder, run"
             " <code>npm --prefix web ci</code> and <code>npm --prefix web run build</code>,"
@@ -92,15 +79,3 @@ async def _file(request: Request, path: Path | None) -> Response:
         headers["content-encoding"] = "gzip"
         return FileResponse(packed, headers=headers, media_type=_TYPES[path.suffix])
     return FileResponse(path, headers=headers, media_type=_TYPES[path.suffix])
-
-
-def _page(title: str, text: str, *, status: int) -> Response:
-    """A page of our own words, without scripts and styles."""
-    html = (
-        '<!doctype html><html lang="en"><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        '<meta name="color-scheme" content="light dark">'
-        f"<title>Headrace: {title}</title><main><h1>{title}</h1><p>{text}</p></main></html>"
-    )
-    headers = {"content-security-policy": CONTENT_POLICY, "cache-control": "no-store"}
-    return HTMLResponse(html, status_code=status, headers=headers)

@@ -6,12 +6,14 @@ from headrace.core.clock import Clock
 from headrace.core.errors import Forbidden
 from headrace.core.ids import new_id
 from headrace.core.scope import Scope
-from headrace.identity.accounts import checked_email, checked_name
+from headrace.identity.accounts import checked_email
 from headrace.identity.keys import KeyRing
 from headrace.identity.oidc import Known
 from headrace.identity.sessions import Sessions
 from headrace.store import accounts, credentials
 from headrace.store.account import Role
+
+_NAME_LENGTH_MAX = 100
 
 
 class Admission:
@@ -45,7 +47,7 @@ class Admission:
         self._clock = clock
         self._organisation_id = organisation_id
         self._domains = frozenset(domains)
-        self._newcomers = newcomers
+        self._newcomers: Role | None = newcomers
 
     async def open(self, known: Known, former: str | None) -> tuple[str, Scope | None]:
         """Open a session; returns its secret, and the scope of an account made for it.
@@ -105,7 +107,7 @@ class Admission:
             connection,
             scope,
             role=self._newcomers,
-            name=checked_name((known.name or email)[:100]),
+            name=_name(known.name) or email[:_NAME_LENGTH_MAX],
             created_ns=now_ns,
             email=email,
         )
@@ -118,6 +120,12 @@ class Admission:
         credentials.add(
             connection, scope, "oidc", subject, secret_hash=None, created_ns=self._clock.now_ns()
         )
+
+
+def _name(told: str | None) -> str:
+    """What the provider calls somebody, as far as it can be shown."""
+    shown = "".join(each for each in told or "" if each.isprintable())
+    return shown.strip()[:_NAME_LENGTH_MAX]
 
 
 def _subject(known: Known) -> str:

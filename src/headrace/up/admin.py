@@ -4,7 +4,6 @@ from headrace.config.routing import machines_of
 from headrace.edge.routes import RuledRoute
 from headrace.serving.admin.audit import audit_routes
 from headrace.serving.admin.balances import balance_routes
-from headrace.serving.admin.keys import admin_routes as key_routes
 from headrace.serving.admin.limits import limit_routes
 from headrace.serving.admin.machines import asset_routes, machine_routes
 from headrace.serving.admin.models import model_routes
@@ -15,6 +14,7 @@ from headrace.serving.admin.traffic import traffic_routes
 from headrace.serving.app import Pages
 from headrace.serving.gateway import Gateway
 from headrace.up.ground import Ground
+from headrace.up.people import people_routes
 
 
 def admin_routes(ground: Ground, gateway: Gateway, workers_pages: Pages | None) -> list[RuledRoute]:
@@ -28,7 +28,7 @@ def admin_routes(ground: Ground, gateway: Gateway, workers_pages: Pages | None) 
     database, clock, books = ground.database, ground.clock, ground.books
     terms, audit, changed = books.terms, books.audit, books.changed
     return [
-        *key_routes(ground.keys, ground.sessions, clock),
+        *people_routes(ground),
         *limit_routes(database, terms.limits, audit, clock, changed=changed),
         *price_routes(
             terms.prices,
