@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 import msgspec
 
 from headrace.config.routing import machines_of
+from headrace.config.secrets import load_or_create
 from headrace.config.settings import Settings
 from headrace.core.clock import Clock
 from headrace.core.errors import HeadraceError
@@ -16,7 +17,9 @@ from headrace.ledger.audit import AuditLog
 from headrace.ledger.energy import LocalEnergy, find_energy
 from headrace.ledger.journal import Journal
 from headrace.ledger.list_prices import ListPrices
+from headrace.ledger.notices import Notices
 from headrace.ledger.projection import Projector
+from headrace.ledger.refunds import Refunds
 from headrace.ledger.terms import Process, Terms
 from headrace.store.accounts import Home
 from headrace.store.database import Database
@@ -34,12 +37,15 @@ class Books(msgspec.Struct, frozen=True):
     terms: Terms
     projector: Projector
     list_prices: ListPrices
+    refunds: Refunds
+    notices: Notices
     energy: LocalEnergy
     epoch: Epoch
 
     async def changed(self) -> None:
         """Something was set anew: from now on it holds in every process."""
         await self.terms.reload()
+        await self.notices.reload()
         self.epoch.rise()
 
 
@@ -77,8 +83,20 @@ async def open_books(
     )
     stack.push_async_callback(terms.close)
     await terms.reload()
-    energy = await asyncio.to_thread(find_energy)
-    books = Books(AuditLog(journal, clock), terms, projector, listed, energy, epoch)
+    audit = AuditLog(journal, clock)
+    notices = Notices(database, clock, load_or_create(settings.data, "webhook"))
+    await notices.reload()
+    books = Books(
+        audit=audit,
+        terms=terms,
+        projector=projector,
+        list_prices=listed,
+        refunds=Refunds(database, journal, clock, audit, terms.reservations),
+        notices=notices,
+        energy=await asyncio.to_thread(find_energy),
+        epoch=epoch,
+    )
+    await stack.enter_async_context(background(notices.run()))
     await stack.enter_async_context(background(terms.reservations.run()))
     await stack.enter_async_context(background(_keep_looking_up(books)))
     accrual = Accrual(
@@ -88,7 +106,7 @@ async def open_books(
         home.owner,
         machines=terms.machines,
         shares=terms.share_clock,
-        energy=energy,
+        energy=books.energy,
         data=settings.data,
         catch_up=projector.catch_up,
     )
