@@ -132,16 +132,16 @@ class Accrual:
         await asyncio.to_thread(self._write)
 
     async def stop(self) -> None:
-        """Post the rest; nothing is counted from now on.
-
-        Raises:
-            StoreError: The journal or the database refuses; the next start posts it.
-        """
+        """Post the rest, or leave it to the next start; nothing is counted from now on."""
         self._count()
         await asyncio.to_thread(self._write)
-        for name, part in self._parts.items():
-            await self._post(name, part)
-        await asyncio.to_thread(self._path.unlink, missing_ok=True)
+        try:
+            for name, part in self._parts.items():
+                await self._post(name, part)
+        except HeadraceError as error:
+            _log.error("the next start writes down the machines' last hour: %s", error.message)
+        else:
+            await asyncio.to_thread(self._path.unlink, missing_ok=True)
 
     def _count(self) -> None:
         monotonic_ns, now_ns = self._clock.monotonic_ns(), self._clock.now_ns()
@@ -168,7 +168,7 @@ class Accrual:
     async def _close(self, name: str, part: _Part, now_ns: int) -> None:
         await self._post(name, part)
         # Two parts that began at one time would have one id.
-        self._parts[name] = _Part(max(now_ns, part.since_ns + 1), now_ns)
+        self._parts[name] = _Part(now_ns + (now_ns == part.since_ns), now_ns)
 
     async def _post(self, name: str, part: _Part) -> None:
         """Write one part down, and bring the machine's capacity to zero."""

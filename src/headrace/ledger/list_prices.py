@@ -6,7 +6,6 @@ version of the price book. Prices are only ever fetched from elsewhere when some
 
 import asyncio
 import hashlib
-import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -30,11 +29,9 @@ _CHILD = "headrace.ledger.list_prices_child"
 _NS_PER_DAY = 86_400_000_000_000
 _CHILD_S_MAX = 60.0
 _LINE_BYTES_MAX = 16 * 1024 * 1024
-_REFRESH_S = 24 * 3600.0
 # What a child may know of its surroundings: where programs are, and the way to the network.
 _PASSED = ("PATH", "PYTHONPATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
-_log = logging.getLogger(__name__)
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -110,15 +107,6 @@ class ListPrices:
             changed = await self._store(rates)
             listed = sum(one is not None for one in rates.values())
             return Updated(len(rates), listed, changed, now.package, now.fetched_ns)
-
-    async def run(self) -> None:
-        """Look again every day until cancelled: some prices change on a known date."""
-        while True:
-            await asyncio.sleep(_REFRESH_S)
-            try:
-                await self.refresh()
-            except HeadraceError as error:
-                _log.warning("list prices are those of yesterday: %s", error.message)
 
     async def _completed(self, known: Known | None, day_ns: int) -> Known:
         """What is known, and what the package's own data say of the rest."""
