@@ -167,6 +167,10 @@ class Reservations:
             if hold is not None:
                 return hold
 
+    def windows(self) -> tuple[Window, ...]:
+        """All windows that this process knows at present."""
+        return tuple(self._windows.values())
+
     def settle(self, hold: Hold, charged_nano: int) -> None:
         """The call was charged so much, at most its hold; the rest is free again.
 
