@@ -120,19 +120,6 @@ def _json(text: str, shape: type) -> Reply:
 
 def _session() -> list[Operation]:
     return [
-        Operation(
-            method="GET",
-            path="/signin",
-            name="signIn",
-            family="Chat",
-            rule=Rule.PUBLIC,
-            summary="Use a sign-in link up for a session cookie; sends on to the chat.",
-            parameters=(Parameter("token", "query", "What the link holds."),),
-            replies={
-                303: Reply("Signed in: on to the chat."),
-                401: Reply("The link is used up.", {"text/html": TEXT}),
-            },
-        ),
         _operation(
             "GET",
             "/chat/session",

@@ -37,6 +37,7 @@ def operations() -> "list[Operation]":
     # Describing all types costs time and memory, which a start should not.
     from headrace.chat import openapi as chat  # noqa: PLC0415
     from headrace.serving.openapi import (  # noqa: PLC0415
+        accounts,
         anthropic,
         both,
         openai,
@@ -44,5 +45,5 @@ def operations() -> "list[Operation]":
         reports,
     )
 
-    rooms = (openai, anthropic, both, operators, reports, chat)
+    rooms = (openai, anthropic, both, operators, accounts, reports, chat)
     return [operation for room in rooms for operation in room.operations()]
