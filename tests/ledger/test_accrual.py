@@ -267,13 +267,14 @@ async def test_a_file_that_a_power_cut_took_is_begun_anew(office: Office, left: 
 
 async def test_clocks_that_jump_neither_stretch_nor_double_time(office: Office) -> None:
     await office.set()
+    office.clock.jump(START_NS + 6 * HOUR_NS)
     accrual = office.accrual()
     await accrual.start()
     office.clock.move(MINUTE_NS)
-    office.clock.jump(START_NS - 5 * HOUR_NS)
+    office.clock.jump(START_NS + 1 * HOUR_NS)
     await accrual.tick()
     office.clock.move(MINUTE_NS)
-    office.clock.jump(START_NS + 5 * HOUR_NS)
+    office.clock.jump(START_NS + 9 * HOUR_NS)
     await accrual.tick()
     office.clock.move(MINUTE_NS)
     await accrual.stop()
