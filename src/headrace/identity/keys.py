@@ -182,6 +182,11 @@ class KeyRing:
             Forbidden: It is an owner's, and the actor is none.
         """
         check_purpose(purpose)
+        if scopes is not None and scopes.purposes and purpose not in scopes.purposes:
+            raise InvalidRequest(
+                f"the key's own purpose {purpose!r} must be among its scope 'purposes'",
+                param="purpose",
+            )
         return await self._create(scope, name, purpose, expires_ns, scopes, actor=actor)
 
     async def _create(

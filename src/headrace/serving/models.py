@@ -11,7 +11,7 @@ from headrace.core.clock import Clock
 from headrace.core.errors import HeadraceError, InvalidRequest, ModelNotFound
 from headrace.core.ids import new_id
 from headrace.core.models import Model
-from headrace.identity.keys import Caller
+from headrace.identity.caller import Caller, may, may_see
 from headrace.serving.dialects import AnthropicMessages, Dialect, Headers, dialect_of
 from headrace.serving.gateway import Gateway
 from headrace.wire import anthropic, openai_chat
@@ -42,8 +42,9 @@ class Models:
         dialect = dialect_of(request.url.path, headers)
         request_id = f"req_{new_id(self._clock)}"
         try:
-            self._authenticate(headers)
-            status, body = 200, self._body(request, dialect)
+            caller = self._authenticate(headers)
+            may(caller, route="models")
+            status, body = 200, self._body(request, dialect, caller)
         except HeadraceError as error:
             param = error.param if isinstance(error, InvalidRequest) else None
             status = dialect.status(error.kind)
@@ -56,13 +57,13 @@ class Models:
         )
         await response(scope, receive, send)
 
-    def _body(self, request: Request, dialect: Dialect) -> bytes:
+    def _body(self, request: Request, dialect: Dialect, caller: Caller) -> bytes:
         is_anthropic = isinstance(dialect, AnthropicMessages)
         model_id: str | None = request.path_params.get("model")
         if model_id is not None:
-            model = self._find(model_id)
+            model = self._find(model_id, caller)
             return (anthropic if is_anthropic else openai_chat).encode_model(model)
-        models = self._gateway.models()
+        models = self._models(caller)
         if not is_anthropic:
             return openai_chat.encode_models(models)
         query = dict(parse_qsl(request.url.query))
@@ -77,8 +78,12 @@ class Models:
             limit=limit,
         )
 
-    def _find(self, model_id: str) -> Model:
-        for model in self._gateway.models():
+    def _models(self, caller: Caller) -> tuple[Model, ...]:
+        """Those that the caller's key may use."""
+        return tuple(model for model in self._gateway.models() if may_see(caller, model.id))
+
+    def _find(self, model_id: str, caller: Caller) -> Model:
+        for model in self._models(caller):
             if model.id == model_id:
                 return model
         raise ModelNotFound(f"the model {model_id!r} does not exist here")
