@@ -19,6 +19,7 @@ _REPLY_BYTES_MAX = 4 * 1024 * 1024
 _OK = 200
 _ON_BEHALF_OF = "headrace-on-behalf-of"
 _GENERATION_ID = "headrace-generation-id"
+_CONVERSATION_ID = "headrace-conversation-id"
 
 
 class Client:
@@ -36,7 +37,11 @@ class Client:
         self._read_timeout_s = read_timeout_s
 
     async def stream(
-        self, request: Request, *, on_behalf_of: str | None = None
+        self,
+        request: Request,
+        *,
+        on_behalf_of: str | None = None,
+        conversation_id: str | None = None,
     ) -> AsyncGenerator[Event]:
         """One model call. The last event is Finished or Failed; nothing is raised.
 
@@ -45,10 +50,13 @@ class Client:
         Args:
             request: What to ask.
             on_behalf_of: The signed header by which a service acts for a person.
+            conversation_id: The conversation that its receipt is to name.
         """
         headers = self._headers | {"content-type": "application/json"}
         if on_behalf_of is not None:
             headers[_ON_BEHALF_OF] = on_behalf_of
+        if conversation_id is not None:
+            headers[_CONVERSATION_ID] = conversation_id
         ended = False
         try:
             body = anthropic.encode_request(request, stream=True, to_headrace=True)

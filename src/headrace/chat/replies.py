@@ -127,7 +127,12 @@ class Replies:
 
     async def _consume(self, reply: Reply, request: Request) -> None:
         on_behalf_of = self._sign(reply.scope.account_id)
-        async with aclosing(self._client.stream(request, on_behalf_of=on_behalf_of)) as events:
+        stream = self._client.stream(
+            request,
+            on_behalf_of=on_behalf_of,
+            conversation_id=reply.message.conversation_id,
+        )
+        async with aclosing(stream) as events:
             async for event in events:
                 reply.see(event)
 

@@ -50,6 +50,7 @@ from headrace.serving.engines.llama_constraint import (
     unenforceable,
 )
 from headrace.serving.engines.llama_http import Chunk, EngineRefused, Timings
+from headrace.serving.engines.llama_late import decoded
 from headrace.serving.engines.llama_model import (
     LlamaModel,
     LlamaOptions,
@@ -117,6 +118,7 @@ class LlamaEngine:
         self._slots = Slots(options.slots, self._prefixes)
         self._prefill = Prefill(self._slots, self._prefixes)
         self._running = 0
+        self._late: dict[int, int] = {}
         self._schemas: dict[bytes, str | None] = {}
         self._schema_lock = asyncio.Lock()
 
@@ -196,6 +198,7 @@ class LlamaEngine:
             EngineUnavailable: The child is not there.
             EngineFailed: It died before the first token.
         """
+        asked = request
         sampling = request.sampling.over(self._llama.sampling)
         # llama.cpp cuts a longer number down to 32 bits, and so to another one.
         limit = request.max_tokens and min(request.max_tokens, self._context_tokens)
@@ -236,8 +239,15 @@ class LlamaEngine:
                     raise
                 for event in answer.context_full():
                     yield event
+            except (GeneratorExit, asyncio.CancelledError):
+                self._late[id(asked)] = await _late(process, lease, answer)
+                raise
             finally:
                 self._running -= 1
+
+    def late_tokens(self, request: Request) -> int:
+        """What the child still decoded for a request that was cancelled."""
+        return self._late.pop(id(request), 0)
 
     async def _completions(
         self, process: LlamaProcess, lease: Lease, answer: Answer, marks: Marks
@@ -448,6 +458,14 @@ class LlamaEngine:
 
     def _new_call_id(self) -> str:
         return f"call_{new_id(self._clock).replace('-', '')}"
+
+
+async def _late(process: LlamaProcess, lease: Lease, answer: Answer | None) -> int:
+    """What a cancelled answer went on to, once its slot has stopped."""
+    if answer is None or not answer.begun():
+        return 0
+    made = await decoded(process.http, lease.slot, answer.prompt_tokens)
+    return 0 if made is None else answer.late(made)
 
 
 class _Props(msgspec.Struct, frozen=True):

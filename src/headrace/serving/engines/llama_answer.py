@@ -116,6 +116,7 @@ class Answer:
         self._input = self._cached = self._output = self._reasoning = 0
         self._written = self._written_long = 0
         self._output_before = 0
+        self._evaluated = 0
         self._logprobs: list[TokenLogprob] = []
         self.paused = False
         self.finished = False
@@ -159,6 +160,8 @@ class Answer:
 
     def _see_input(self, chunk: Chunk) -> None:
         """Take note of the prompt's tokens; those of later completions were counted before."""
+        if chunk.prompt_progress is not None:
+            self._evaluated = chunk.prompt_progress.total
         if self._later:
             return
         progress = chunk.prompt_progress
@@ -223,6 +226,15 @@ class Answer:
     def begun(self) -> bool:
         """Whether Started is out."""
         return self._begun
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of the prompt of the completion that is under way."""
+        return self._evaluated
+
+    def late(self, decoded: int) -> int:
+        """Tokens that were never told, if the completion under way has decoded so many."""
+        return max(0, self._output_before + decoded - self._output)
 
     def _finish(self, stop: Stop, word: str | None = None) -> Iterator[Event]:
         for piece in self._parser.finish():

@@ -6,6 +6,7 @@ A script is one JSON file. Everything but `turns` may be left out:
       "model": {"id": "parrot", "display_name": "Parrot", "context_tokens": 8192,
                 "abilities": {"tools": true, "thinking": true}},
       "token_delay_ms": 0,
+      "late_tokens": 0,
       "embedding_dimensions": 8,
       "turns": [
         {"match": {"user": "(?i)weather in (\\w+)"},
@@ -41,6 +42,9 @@ Steps, one field each (`token_delay_ms` may stand beside `text`, `thinking` and 
 - `cut`: the stream breaks off, as when an engine dies: Failed with kind `engine_failed`.
 - `finish`: ends the answer; `stop` and the figures of `usage` override what was counted.
 
+`late_tokens` is how many more tokens it makes for nobody when a client leaves in the midst of an
+answer, as real engines do.
+
 A token is a run of word characters or one other visible character, with the space before it.
 Stop sequences, `max_tokens` and logprobs are honoured: a scripted token is certain, its
 log probability is 0. Embeddings are unit vectors from a hash of the text.
@@ -52,7 +56,7 @@ import math
 import re
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -169,6 +173,7 @@ class _Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     turns: tuple[_Turn, ...] = ()
     model: _ModelSpec = _ModelSpec()
     token_delay_ms: float = 0
+    late_tokens: Annotated[int, msgspec.Meta(ge=0)] = 0
     embedding_dimensions: int | None = None
 
 
@@ -196,6 +201,7 @@ class ScriptedEngine:
         self._plays = [0] * len(self._script.turns)
         self._running = False
         self._stopped = asyncio.Event()
+        self._late: dict[int, int] = {}
 
     @property
     def model(self) -> Model:
@@ -227,20 +233,29 @@ class ScriptedEngine:
             raise EngineUnavailable("the scripted engine is not started", retry_after_s=1)
         started = False
         player = _Player(request, await self.count_tokens(request), self._script.token_delay_ms)
-        for action in player.play(self._choose(request)):
-            if isinstance(action, HeadraceError):
-                if not started:
-                    raise action
-                yield player.failed(action)
-                return
-            if not isinstance(action, _Pause):
-                started = True
-                yield action
-            elif await self._stops_within(action.ms):
-                if not started:
-                    raise EngineUnavailable("the scripted engine was stopped")
-                yield player.failed(EngineUnavailable("the scripted engine was stopped"))
-                return
+        try:
+            for action in player.play(self._choose(request)):
+                if isinstance(action, HeadraceError):
+                    if not started:
+                        raise action
+                    yield player.failed(action)
+                    return
+                if not isinstance(action, _Pause):
+                    started = True
+                    yield action
+                elif await self._stops_within(action.ms):
+                    if not started:
+                        raise EngineUnavailable("the scripted engine was stopped")
+                    yield player.failed(EngineUnavailable("the scripted engine was stopped"))
+                    return
+        except (GeneratorExit, asyncio.CancelledError):
+            if started:
+                self._late[id(request)] = self._script.late_tokens
+            raise
+
+    def late_tokens(self, request: Request) -> int:
+        """What the script says that it made for nobody."""
+        return self._late.pop(id(request), 0)
 
     async def count_tokens(self, request: Request) -> int:
         """Tokens of every message and tool, and one more for each message's role."""
