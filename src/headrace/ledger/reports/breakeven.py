@@ -1,9 +1,4 @@
-"""Break-even: at which volume a machine of our own beats a provider.
-
-A day of the machine costs `F` whether or not anybody uses it (its fixed part, and what it draws
-idle), and each token a little energy `v` more. The provider asks `p` for a token of the same mix.
-So the machine is cheaper from `F / (p - v)` tokens a day on, if it can make so many.
-"""
+"""Break-even: at which volume a machine of our own beats a provider (`economics.py`)."""
 
 from collections.abc import Mapping
 from fractions import Fraction
@@ -13,6 +8,7 @@ from sqlalchemy import Connection
 
 from headrace.core.models import Usage
 from headrace.core.scope import Scope
+from headrace.ledger.economics import Work, breakeven_tokens, token_costs
 from headrace.ledger.machines import NS_PER_HOUR, Rated, decode_terms, rated
 from headrace.ledger.prices import Rates, amount, half_even
 from headrace.ledger.reports.span import Span, check_sees_figures, ratio
@@ -32,7 +28,8 @@ class BreakevenRow(msgspec.Struct, frozen=True, kw_only=True):
 
     Measured over the span: the tokens of the model's calls, input and output, and their share of
     the machine's time. `own_per_million_nano` is what a million of these tokens costs on the
-    machine while it is fully used, `provider_per_million_nano` what the provider asks for the
+    machine while it is fully used, of which a million of input that no cache held and of output cost
+    `input_per_million_nano` and `output_per_million_nano`; `provider_per_million_nano` is what the provider asks for the
     same mix of input, cached input and output. `breakeven_tokens_per_day` is the volume from
     which on the machine, which costs `machine_per_day_nano` whether or not anybody uses it, is
     cheaper, of the `tokens_per_day_max` that it can make; `breakeven_bp` is that as a share in
@@ -52,6 +49,8 @@ class BreakevenRow(msgspec.Struct, frozen=True, kw_only=True):
     tokens_per_day_max: int
     machine_per_day_nano: int
     own_per_million_nano: int
+    input_per_million_nano: int | None
+    output_per_million_nano: int | None
     provider_per_million_nano: int
     breakeven_tokens_per_day: int | None
     breakeven_bp: int | None
@@ -98,10 +97,17 @@ def _row(
     fixed = Fraction(terms.fixed_nano(DAY_NS) + _idle_energy_nano(terms))
     loaded = terms.load_nano_per_hour * _HOURS_PER_DAY
     most = Fraction(tokens * DAY_NS, one.machine_ns)
-    more = (loaded - fixed) / most
-    volume = fixed / (asked - more) if asked > more else None
-    if volume is not None and volume > most:
-        volume = None
+    volume = breakeven_tokens(fixed, loaded, most, asked)
+    each = token_costs(
+        terms.load_nano_per_hour,
+        Work(
+            machine_ns=one.machine_ns,
+            prefill_machine_ns=one.prefill_machine_ns,
+            input_tokens=one.input_tokens,
+            cached_tokens=one.cached_tokens,
+            output_tokens=one.output_tokens,
+        ),
+    )
     return BreakevenRow(
         machine=machine,
         model_id=model_id,
@@ -115,6 +121,8 @@ def _row(
         tokens_per_day_max=int(most),
         machine_per_day_nano=int(fixed),
         own_per_million_nano=_rounded(loaded / most * _MILLION),
+        input_per_million_nano=_per_million(each.uncached_input),
+        output_per_million_nano=_per_million(each.output),
         provider_per_million_nano=_rounded(asked * _MILLION),
         breakeven_tokens_per_day=None if volume is None else -int(-volume // 1),
         breakeven_bp=None if volume is None else _rounded(volume / most * _BASIS_POINTS),
@@ -125,6 +133,10 @@ def _row(
 def _idle_energy_nano(terms: Rated) -> int:
     """What a day of standing idle draws."""
     return terms.energy_nano(terms.estimated_mj(_HOURS_PER_DAY * NS_PER_HOUR, 0))
+
+
+def _per_million(each: Fraction | None) -> int | None:
+    return None if each is None else _rounded(each * _MILLION)
 
 
 def _rounded(value: Fraction) -> int:
