@@ -73,7 +73,7 @@ def write(connection: Connection, worker: str, said: Sequence[Said]) -> None:
         hours = [_hour_refund(one, worker) for one in refunds]
     spend.add(connection, settled, given_back, hours)
     books.write(connection)
-    audit.add(connection, [_event(one) for one in audited])
+    audit.add(connection, [event_of(one) for one in audited])
     outcomes.add(connection, _outcome_days(told))
 
 
@@ -135,7 +135,7 @@ def _given_back_before(connection: Connection, settled: Sequence[Settled]) -> li
 
 def _post(connection: Connection, posted: Sequence[Posted], books: _Books) -> list[Posted]:
     """Write postings; returns the refunds among those that were new."""
-    fresh = {one.id for one in postings.add(connection, [_posting(one) for one in posted])}
+    fresh = {one.id for one in postings.add(connection, [posting_of(one) for one in posted])}
     first: dict[str, Posted] = {}
     for one in posted:
         if one.id in fresh:
@@ -170,7 +170,8 @@ def _refunds(connection: Connection, refunds: Sequence[Posted]) -> list[Refund]:
     ]
 
 
-def _posting(one: Posted) -> Posting:
+def posting_of(one: Posted) -> Posting:
+    """The row of a posting."""
     return Posting(
         id=one.id,
         organisation_id=one.organisation_id,
@@ -183,18 +184,22 @@ def _posting(one: Posted) -> Posting:
     )
 
 
-def _event(one: Audited) -> Event:
+def event_of(one: Audited) -> Event:
+    """The row of a change."""
     values: dict[str, Any] = msgspec.structs.asdict(one)
     values["detail"] = msgspec.json.encode(one.detail).decode()
     return Event(**values)
 
 
+def outcome_day_of(one: Outcome) -> OutcomeDay:
+    """Which sum an outcome belongs to."""
+    day_ns = one.time_ns - one.time_ns % DAY_NS
+    team_id = one.team_id or ""
+    return OutcomeDay(one.organisation_id, day_ns, team_id, one.account_id, one.model_id, one.kind)
+
+
 def _outcome_days(told: Iterable[Outcome]) -> dict[OutcomeDay, int]:
     counts: dict[OutcomeDay, int] = defaultdict(int)
     for one in told:
-        day_ns = one.time_ns - one.time_ns % DAY_NS
-        place = OutcomeDay(
-            one.organisation_id, day_ns, one.team_id or "", one.account_id, one.model_id, one.kind
-        )
-        counts[place] += one.count
+        counts[outcome_day_of(one)] += one.count
     return counts

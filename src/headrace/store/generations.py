@@ -265,7 +265,7 @@ def get(connection: Connection, scope: Scope, identifier: str) -> Generation | N
         return None
     if row["account_id"] != scope.account_id and not sees_figures(connection, scope):
         return None
-    return _from_row(row)
+    return from_row(row)
 
 
 def recent(
@@ -294,7 +294,7 @@ def recent(
         conditions.append(place < tuple_(begun.scalar_subquery(), before))
     newest = (generation.c.started_ns.desc(), generation.c.id.desc())
     query = select(generation).where(*conditions).order_by(*newest).limit(limit)
-    return tuple(_from_row(row) for row in connection.execute(query).mappings())
+    return tuple(from_row(row) for row in connection.execute(query).mappings())
 
 
 _BEGUN = (
@@ -374,7 +374,8 @@ def _insert(connection: Connection) -> type[sqlite.Insert] | type[postgresql.Ins
     return sqlite.Insert if connection.dialect.name == "sqlite" else postgresql.Insert
 
 
-def _from_row(row: RowMapping) -> Generation:
+def from_row(row: RowMapping) -> Generation:
+    """A receipt of all its columns."""
     values = dict(row)
     tokens = {kind: values.pop(f"{kind}_tokens") for kind in Usage.__struct_fields__}
     # Older rows do not tell how much was written to a cache.

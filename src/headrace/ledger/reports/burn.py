@@ -76,7 +76,7 @@ def burn(connection: Connection, scope: Scope, now_ns: int) -> Burn:
         one.id: budgets.Span(one.node_id, hour_ns - _BUDGET_RATE_DAYS * DAY_NS, hour_ns)
         for one in found
     }
-    charged = budgets.spending(connection, {*windows.values(), *lately.values()}).charged
+    charged = budgets.charged(connection, {*windows.values(), *lately.values()})
     named = node_names(connection, scope, {one.node_id for one in found})
     return Burn(
         now_ns=now_ns,
