@@ -75,7 +75,7 @@ class ShareClock:
             if not slot:
                 words[:total] = memoryview(bytes(8 * total)).cast("q")
             for base in self._at.values():
-                self._forget(words, base)
+                self._forget(words, base, slot)
 
     def begin(self, machine: str) -> Share:
         """A call begins to run on a machine, which is one of `machines`."""
@@ -114,6 +114,12 @@ class ShareClock:
             words[base + _SLOTS + self._slot] -= 1
             return words[base + _V]
 
+    def forget(self, slot: int) -> None:
+        """The process of a slot has ended; its calls run no more."""
+        with self._page as words:
+            for base in self._at.values():
+                self._forget(words, base, slot)
+
     def close(self) -> None:
         """Let go of the file."""
         self._page.close()
@@ -131,8 +137,8 @@ class ShareClock:
         words[base + _V] += each
         words[base + _REST] = rest
 
-    def _forget(self, words: memoryview, base: int) -> None:
+    def _forget(self, words: memoryview, base: int, slot: int) -> None:
         """Calls of whoever had this slot run no more; called with the page held."""
         self._advance(words, base)
-        words[base + _RUNNING] -= words[base + _SLOTS + self._slot]
-        words[base + _SLOTS + self._slot] = 0
+        words[base + _RUNNING] -= words[base + _SLOTS + slot]
+        words[base + _SLOTS + slot] = 0

@@ -123,6 +123,11 @@ class Terms(msgspec.Struct, frozen=True):
             charge_before_last_byte=charge_before_last_byte,
         )
 
+    def worker_ended(self, number: int) -> None:
+        """A worker is no more: the calls that it ran hold no places and no machine's time."""
+        self.limits.forget(number)
+        self.share_clock.forget(number)
+
     async def close(self) -> None:
         """Give back what others can use."""
         await self.reservations.close()

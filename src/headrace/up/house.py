@@ -4,7 +4,7 @@ import asyncio
 import hmac
 import logging
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -59,6 +59,7 @@ class House(msgspec.Struct, frozen=True):
     pool: Pool
     batches: Batches
     responses: Responses
+    worker_ended: Callable[[int], None]
 
     async def drain(self, wait_s: float) -> None:
         """Let running answers finish, at most `wait_s` seconds, then mark what is left."""
@@ -150,7 +151,17 @@ async def _join(ground: Ground, served: Served, own_url: str, workers_pages: Pag
     )
     link_path = f"/signin?token={await ground.sessions.make_link(home.owner)}"
     return House(
-        app, tuple(routes), run, first_key, link_path, gateway, chat, pool, batches, responses
+        app,
+        tuple(routes),
+        run,
+        first_key,
+        link_path,
+        gateway,
+        chat,
+        pool,
+        batches,
+        responses,
+        ground.books.terms.worker_ended,
     )
 
 

@@ -135,6 +135,7 @@ async def _open_behind_workers(
             own_url=url_of(own),
             workers_pages=workers.pages,
         ) as house:
+            workers.tell_ends(house.worker_ended)
             try:
                 yield _Open(house, Visitors(house.app, workers.secret), own, workers)
             finally:

@@ -6,7 +6,7 @@ import logging
 import secrets
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -68,6 +68,11 @@ class Workers:
         ]
         self._watching: list[asyncio.Task[None]] = []
 
+    def tell_ends(self, ended: Callable[[int], None]) -> None:
+        """Call `ended` with the number of each worker that ends, from 1 on."""
+        for worker in self._processes:
+            worker.ended = ended
+
     async def start(self) -> None:
         """Start them all; returns when each of them takes requests.
 
@@ -96,6 +101,7 @@ class _Worker:
         self._start = start
         self._process: asyncio.subprocess.Process | None = None
         self._asking = asyncio.Lock()
+        self.ended: Callable[[int], None] = _nobody_asks
 
     async def start(self) -> None:
         process = await asyncio.create_subprocess_exec(
@@ -130,6 +136,7 @@ class _Worker:
             if loop.time() - began_s > _BACK_OFF_S_MAX:
                 delay_s = _BACK_OFF_S
             _log.error("the API worker %s ended with %d", self._start.name, status)
+            self.ended(self._start.number)
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, _BACK_OFF_S_MAX)
             try:
@@ -171,3 +178,7 @@ class _Worker:
                 return msgspec.json.decode(await process.stdout.readline(), type=Said)
             except (ConnectionError, msgspec.MsgspecError):
                 return None
+
+
+def _nobody_asks(_: int) -> None:
+    """Called where nobody wants to hear of the end of a worker."""
