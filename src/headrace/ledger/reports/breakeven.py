@@ -28,13 +28,13 @@ class BreakevenRow(msgspec.Struct, frozen=True, kw_only=True):
 
     Measured over the span: the tokens of the model's calls, input and output, and their share of
     the machine's time. `own_per_million_nano` is what a million of these tokens costs on the
-    machine while it is fully used, of which a million of input that no cache held and of output cost
-    `input_per_million_nano` and `output_per_million_nano`; `provider_per_million_nano` is what the provider asks for the
-    same mix of input, cached input and output. `breakeven_tokens_per_day` is the volume from
-    which on the machine, which costs `machine_per_day_nano` whether or not anybody uses it, is
-    cheaper, of the `tokens_per_day_max` that it can make; `breakeven_bp` is that as a share in
-    hundredths of a percent. Both are None where the provider is cheaper than a fully used
-    machine.
+    machine while it is fully used; of these, a million of input that no cache held costs
+    `input_per_million_nano` and of output `output_per_million_nano`. `provider_per_million_nano`
+    is what the provider asks for the same mix of input, cached input and output.
+    `breakeven_tokens_per_day` is the volume from which on the machine, which costs
+    `machine_per_day_nano` whether or not anybody uses it, is cheaper, of the `tokens_per_day_max`
+    that it can make; `breakeven_bp` is that as a share in hundredths of a percent. Both are None
+    where the provider is cheaper than a fully used machine.
     """
 
     machine: str
