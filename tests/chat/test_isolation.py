@@ -115,5 +115,5 @@ def test_every_route_is_known_to_these_tests(stand: Stand) -> None:
     }
     assert declared == known
     public = {route.path for route in stand.chat.routes() if route.rule is Rule.PUBLIC}
-    assert {"/signin", "/", "/c/{conversation}", "/assets/{name:path}"} <= public
+    assert {"/", "/c/{conversation}", "/assets/{name:path}"} <= public
     assert not any(path.startswith("/chat") for path in public)

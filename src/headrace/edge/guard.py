@@ -95,7 +95,7 @@ def is_same_origin(scope: Scope) -> bool:
     `Guard` has refused foreign origins already; what is left is to demand that one is named.
     """
     for name, value in scope["headers"]:
-        if name == b"origin" or (name == b"sec-fetch-site" and value == b"same-origin"):
+        if (name == b"origin" and value) or (name == b"sec-fetch-site" and value == b"same-origin"):
             return True
     return False
 
