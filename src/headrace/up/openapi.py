@@ -40,10 +40,12 @@ def operations() -> "list[Operation]":
         accounts,
         anthropic,
         both,
+        limits,
         openai,
         operators,
         reports,
+        traffic,
     )
 
-    rooms = (openai, anthropic, both, operators, accounts, reports, chat)
+    rooms = (openai, anthropic, both, operators, accounts, reports, limits, traffic, chat)
     return [operation for room in rooms for operation in room.operations()]
