@@ -10,6 +10,7 @@ _COMMANDS = {
     "limits": ("headrace.ledger.limit_commands", "limit requests and tokens per minute and day"),
     "prices": ("headrace.ledger.price_commands", "what calls are charged, and upstreams charge"),
     "machines": ("headrace.ledger.machine_commands", "what hardware of our own costs"),
+    "ledger": ("headrace.ledger.report_commands", "spending, margins, budgets, books, proofs"),
     "receipts": ("headrace.ledger.commands", "what each model call used and cost"),
     "doctor": ("headrace.doctor", "what this machine can run, what is missing, what to do"),
 }
