@@ -3,7 +3,8 @@
 import { ask as askAny, type Method } from '../../lib/api';
 import { readJson } from './money';
 import type {
-  Account, Asset, AuditEvent, Balance, Budget, Key, Limit, Machine, Me, Price, Receipt, Scopes,
+  Account, Asset, AuditEvent, Balance, Budget, Key, Limit, Machine, Me, Price, Receipt, ReceiptView,
+  Scopes,
   ServedModel, Spend, Team, Traffic,
 } from './types';
 
@@ -75,7 +76,7 @@ export const admin = {
   report: <T>(name: string, asked = '') => ask<T>('GET', `reports/${name}${asked}`),
   receipts: (asked: string) =>
     ask<{ receipts: Receipt[]; next: string | null }>('GET', `receipts${asked}`),
-  receipt: (id: string) => ask<Receipt>('GET', one('receipts', id)),
+  receipt: (id: string) => ask<ReceiptView>('GET', one('receipts', id)),
   audit: (before: string | null) =>
     ask<{ events: AuditEvent[]; next: string | null }>('GET', `audit${query({ before, limit: 100 })}`),
   balances: () => ask<{ balances: Balance[] }>('GET', 'balances'),

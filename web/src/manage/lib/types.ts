@@ -90,7 +90,16 @@ export interface Asset {
 
 export interface Usage { input: number; cached: number; output: number; reasoning: number }
 
-export interface Entry { account: string; amount_nano: Nano }
+/** A line of the books; debits are positive. */
+export type Entry = readonly [account: string, amountNano: number];
+
+/** A transaction about a call after it, such as a refund. */
+export interface Posting {
+  id: string; kind: string; time_ns: number; actor_id: string | null; entries: Entry[];
+  detail: unknown;
+}
+
+export interface ReceiptView { receipt: Receipt; postings: Posting[]; entries?: Entry[] }
 
 export interface Receipt {
   id: string; account_id: string; key_id: string; team_id: string | null; purpose: string;
@@ -100,7 +109,6 @@ export interface Receipt {
   loss_nano: Nano; saved_nano: Nano; cost_nano: Nano | null; estimated: boolean; images: number;
   machine_ns: number; unbilled_tokens: number; first_token_ms: number | null;
   duration_ms: number | null; stop: string | null; error_kind: string | null;
-  entries?: Entry[]; price?: Price | null; refunds?: { time_ns: number; amount_nano: Nano }[];
 }
 
 export const GROUPINGS = [
