@@ -41,11 +41,26 @@ def operations() -> "list[Operation]":
         anthropic,
         both,
         limits,
+        machines,
         openai,
         operators,
+        prices,
         reports,
         traffic,
     )
 
-    rooms = (openai, anthropic, both, operators, accounts, reports, limits, traffic, chat)
+    rooms = (
+        openai,
+        anthropic,
+        both,
+        operators,
+        accounts,
+        reports,
+        prices,
+        machines,
+        limits,
+        budgets,
+        traffic,
+        chat,
+    )
     return [operation for room in rooms for operation in room.operations()]
