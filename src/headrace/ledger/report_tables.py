@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Generic, NamedTuple, TextIO, TypeVar
+from typing import Generic, TextIO, TypeVar
 
 import msgspec
 
@@ -33,7 +34,8 @@ _BASIS_POINTS = 100
 R = TypeVar("R")
 
 
-class Column(NamedTuple, Generic[R]):
+@dataclass(frozen=True)
+class Column(Generic[R]):
     """A heading, and what stands under it."""
 
     name: str

@@ -8,7 +8,7 @@ import msgspec
 from headrace.ledger.rows import RefundDetail
 from headrace.store.outcomes import OutcomeDay
 
-PROBLEMS_MAX = 1_000
+PROBLEMS_MAX = 100
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -20,7 +20,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct):
-    """What was looked at, and what is wrong; of many problems the first thousand.
+    """What was looked at, and what is wrong; of many problems the first hundred.
 
     `open` calls have begun and not ended: they run, or the next start settles them.
     """
