@@ -149,7 +149,8 @@ async def test_an_address_is_tried_ten_times_in_a_row_at_most(desk: Desk):
 
 
 async def test_what_is_no_sign_in_is_refused(desk: Desk):
-    for body in ({}, {"email": "a@b.example"}, {"email": 1, "password": 2}, [], "x" * 20_000):
+    bodies: tuple[object, ...] = ({}, {"email": "a@b.example"}, {"email": 1}, [], "x" * 20_000)
+    for body in bodies:
         reply = await desk.ask(NOBODY, "POST", "/signin/password", body)
         assert reply.status in {400, 413}, body
 

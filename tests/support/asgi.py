@@ -15,6 +15,7 @@ class Reply(msgspec.Struct):
     status: int
     headers: dict[str, str]
     body: bytes
+    cookies: tuple[str, ...] = ()
 
     def json(self):  # pyright: ignore[reportUnknownParameterType] - whatever was sent
         return msgspec.json.decode(self.body)
@@ -73,4 +74,9 @@ async def request(
         start["status"],
         {name.decode().lower(): value.decode("latin-1") for name, value in start["headers"]},
         b"".join(message.get("body", b"") for message in sent[1:]),
+        tuple(
+            value.decode("latin-1")
+            for name, value in start["headers"]
+            if name.lower() == b"set-cookie"
+        ),
     )

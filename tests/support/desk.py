@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -59,7 +60,7 @@ class Desk:
         content = b"" if body is None else msgspec.json.encode(body)
         return await request(self.house.app, method, path, headers=list(sent.items()), body=content)
 
-    async def ok(self, visitor: Visitor, method: str, path: str, body: object = None):
+    async def ok(self, visitor: Visitor, method: str, path: str, body: object = None) -> Any:
         """The JSON of a request that must succeed."""
         reply = await self.ask(visitor, method, path, body)
         assert reply.status < 300, (reply.status, reply.body)
@@ -87,8 +88,7 @@ class Desk:
 
 def cookie_of(reply: Reply, name: str = COOKIE) -> str:
     """The cookie that a reply sets."""
-    cookie = reply.headers["set-cookie"]
-    assert cookie.startswith(f"{name}="), cookie
+    (cookie,) = (each for each in reply.cookies if each.startswith(f"{name}="))
     return cookie.partition(";")[0].partition("=")[2]
 
 
