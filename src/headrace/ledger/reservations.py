@@ -312,11 +312,12 @@ class Reservations:
 
     def _begin(self, window: Window, tails: Tails) -> None:
         """Count on from what rows and journals say, and from the calls that run."""
-        charged = tails.charged(window.span)
-        held = tails.held(window.span)
-        window.spent_nano = charged.pop(self._journal.worker, 0)
-        held.pop(self._journal.worker, None)
-        window.ceiling_nano = window.budget.counted_nano - sum(charged.values())
+        worker = self._journal.worker
+        charged, held = tails.charged(window.span), tails.held(window.span)
+        others = {*charged, *held} - {worker}
+        window.spent_nano = charged.get(worker, 0)
+        others_nano = sum(charged.get(one, 0) for one in others)
+        window.ceiling_nano = window.budget.counted_nano - others_nano
         used_nano = window.spent_nano
         for hold in self._running:
             if (
@@ -330,9 +331,7 @@ class Reservations:
             window.dry_until_s = float("inf")
             window.grant(window.ceiling_nano - used_nano)
         else:
-            window.floors = {
-                worker: charged.get(worker, 0) + held.get(worker, 0) for worker in {*charged, *held}
-            }
+            window.floors = {one: charged.get(one, 0) + held.get(one, 0) for one in others}
 
     def _place(self, lineage: Lineage, at_ns: int) -> _Place | None:
         """The windows of a call, None while one of them has not been read."""
@@ -435,7 +434,8 @@ def _blocking(waiter: Waiter) -> Window | None:
 
 def _spent(window: Window, waiter: Waiter) -> BudgetSpent:
     left_nano = window.ceiling_nano - window.spent_nano
-    window.refused = True
+    # A call that is too dear is refused long before; with a hundredth left, nearly all are.
+    window.refused = left_nano * _WHOLE_PERCENT <= window.budget.limit_nano
     return BudgetSpent(spent_words(window, left_nano, waiter.least_nano))
 
 

@@ -40,6 +40,7 @@ def operations() -> "list[Operation]":
         accounts,
         anthropic,
         both,
+        budgets,
         limits,
         machines,
         openai,
