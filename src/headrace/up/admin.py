@@ -2,8 +2,10 @@
 
 from headrace.config.routing import machines_of
 from headrace.edge.routes import RuledRoute
+from headrace.ledger.budgets import Budgets
 from headrace.serving.admin.audit import audit_routes
 from headrace.serving.admin.balances import balance_routes
+from headrace.serving.admin.budgets import budget_routes
 from headrace.serving.admin.limits import limit_routes
 from headrace.serving.admin.machines import asset_routes, machine_routes
 from headrace.serving.admin.models import model_routes
@@ -27,8 +29,10 @@ def admin_routes(ground: Ground, gateway: Gateway, workers_pages: Pages | None) 
     """
     database, clock, books = ground.database, ground.clock, ground.books
     terms, audit, changed = books.terms, books.audit, books.changed
+    budgets = Budgets(database, ground.journal.directory, clock, audit, changed)
     return [
         *people_routes(ground),
+        *budget_routes(budgets, books.refunds),
         *limit_routes(database, terms.limits, audit, clock, changed=changed),
         *price_routes(
             terms.prices,
