@@ -8,6 +8,7 @@ _COMMANDS = {
     "models": ("headrace.catalog.commands", "list, pull, show, import and remove models"),
     "keys": ("headrace.identity.commands", "create, list and revoke API keys"),
     "limits": ("headrace.ledger.limit_commands", "limit requests and tokens per minute and day"),
+    "budgets": ("headrace.ledger.budget_commands", "what may be spent per hour, day, month"),
     "prices": ("headrace.ledger.price_commands", "what calls are charged, and upstreams charge"),
     "machines": ("headrace.ledger.machine_commands", "what hardware of our own costs"),
     "ledger": ("headrace.ledger.report_commands", "spending, margins, budgets, books, proofs"),
