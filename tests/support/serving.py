@@ -15,7 +15,7 @@ from headrace.identity.keys import KeyRing
 from headrace.ledger.journal import Journal
 from headrace.ledger.projection import Projector
 from headrace.ledger.terms import Process, Terms
-from headrace.ledger.tries import charged
+from headrace.ledger.tries import Tries
 from headrace.serving.app import api_routes, not_found
 from headrace.serving.attachments import Attachments
 from headrace.serving.batches.parts import Batches
@@ -131,17 +131,23 @@ async def served_api(
             tracer=tracer,
             attachments=Attachments(files, bytes_max=settings.body_bytes_max),
         )
+        tries = Tries(database, journal.directory)
         idempotency = Idempotency(
             database,
             PEPPER,
             clock,
             kept_s=settings.idempotency_kept_s,
             bytes_max=settings.idempotency_bytes_max,
-            charged=lambda work_id: database.read(
-                lambda connection: charged(connection, journal.directory, work_id)
-            ),
+            charged=tries.charged,
         )
-        batches = Batches(gateway, files, holder=keys.holder, settings=settings, clock=clock)
+        batches = Batches(
+            gateway,
+            files,
+            holder=keys.holder,
+            settings=settings,
+            clock=clock,
+            charged=tries.charged,
+        )
         await batches.runner.start()
         stack.push_async_callback(batches.runner.drain, 0)
         responses = Responses(database, settings, clock)

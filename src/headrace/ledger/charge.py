@@ -47,13 +47,19 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
 class Once(msgspec.Struct):
     """Work that is charged once, however often it is tried.
 
-    `id` is the same in every try, `credit_nano` is what earlier ones were charged and this one
-    therefore is not. `opened` once a call has been written down for it.
+    `id` is the same in every try, `charged_nano` is what its calls were charged until now,
+    `credit_nano` what of that this try has not used up. `opened` once a call has been written
+    down for it.
     """
 
     id: str
+    charged_nano: int = 0
     credit_nano: int = 0
     opened: bool = False
+
+    def begin(self) -> None:
+        """Another try: what the others were charged, this one is not."""
+        self.credit_nano = self.charged_nano
 
 
 class Attempt(msgspec.Struct):
@@ -148,10 +154,11 @@ class Charge:
         if not whole:
             return figures
         price = min(whole, self.held_nano)
-        if self.once is not None and self.once.credit_nano:
+        if self.once is not None:
             paid = min(price, self.once.credit_nano)
-            self.once.credit_nano -= paid
             price -= paid
+            self.once.credit_nano -= paid
+            self.once.charged_nano += price
         figures.price_nano, figures.loss_nano = price, whole - price
         if usage.cached:
             figures.saved_nano = saved(rates, usage, tier=bounds.tier)

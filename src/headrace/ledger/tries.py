@@ -1,5 +1,6 @@
 """What earlier tries of a piece of work were charged, whose receipts name it."""
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,19 +12,36 @@ from headrace.ledger.chain import Position
 from headrace.ledger.projection import name_of
 from headrace.ledger.records import GenerationClosed, GenerationOpened, decode
 from headrace.store import generations
+from headrace.store.database import Database
+
+Charged = Callable[[str], Awaitable[int]]
+"""What the calls of a piece of work were charged until now, in nano-dollars."""
 
 
-def charged(connection: Connection, directory: Path, work_id: str) -> int:
-    """Nano-dollars that the calls of a piece of work were charged.
+class Tries:
+    """Knows what was charged for work that is tried again.
 
     Args:
-        connection: To the database.
+        database: Holds the receipts.
         directory: Holds the journals, which know calls that are no rows yet.
-        work_id: `idempotency_id` of its calls.
-
-    Raises:
-        StoreError: A journal cannot be read.
     """
+
+    def __init__(self, database: Database, directory: Path) -> None:
+        self._database = database
+        self._directory = directory
+
+    async def charged(self, work_id: str) -> int:
+        """Nano-dollars that the calls whose `idempotency_id` this is were charged.
+
+        Raises:
+            StoreError: The database or a journal cannot be read.
+        """
+        return await self._database.read(
+            lambda connection: _charged(connection, self._directory, work_id)
+        )
+
+
+def _charged(connection: Connection, directory: Path, work_id: str) -> int:
     # The journals first: what becomes a row meanwhile is then seen twice, and not missed.
     tails = [_tail(connection, directory, name, work_id) for name in reader.workers(directory)]
     prices = generations.of_work(connection, work_id)

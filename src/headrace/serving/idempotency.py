@@ -25,6 +25,7 @@ from headrace.core.scope import Scope
 from headrace.identity.caller import Caller
 from headrace.identity.secrets import digest
 from headrace.ledger.charge import Once
+from headrace.ledger.tries import Charged
 from headrace.store import idempotent_replies as rows
 from headrace.store.database import Database
 from headrace.store.idempotent_replies import Claim, Recorded, Taken
@@ -41,9 +42,6 @@ _log = logging.getLogger(__name__)
 
 Answer = Callable[[Send, Once], Awaitable[bool]]
 """Sends a reply; tells whether it came to its proper end, which a failure in a stream is not."""
-
-Charged = Callable[[str], Awaitable[int]]
-"""What the calls of a piece of work were charged until now, in nano-dollars."""
 
 
 class Keyed(msgspec.Struct, frozen=True):
@@ -112,7 +110,8 @@ class Idempotency:
         try:
             async with self._renewed(found):
                 if found.again and self._charged is not None:
-                    once.credit_nano = await self._charged(once.id)
+                    once.charged_nano = await self._charged(once.id)
+                    once.begin()
                 good = await answer(recorder, once)
             if good and (reply := recorder.reply()) is not None:
                 recorded = await self._record(found, reply)

@@ -16,6 +16,7 @@ from headrace.identity.sessions import Sessions
 from headrace.ledger import reader
 from headrace.ledger.journal import Journal
 from headrace.ledger.projection import Projector
+from headrace.ledger.tries import Tries
 from headrace.serving.idempotency import Idempotency
 from headrace.serving.tracing import Tracer
 from headrace.store.accounts import Home
@@ -73,6 +74,7 @@ async def lay_ground(
         clock,
         kept_s=settings.idempotency_kept_s,
         bytes_max=settings.idempotency_bytes_max,
+        charged=Tries(database, journal.directory).charged,
     )
     await stack.enter_async_context(background(keep_forgetting(idempotency)))
     installed = {place.engine.model.id: place.engine.model for place in served.places}

@@ -21,6 +21,7 @@ from headrace.edge.routes import RuledRoute, create_app
 from headrace.identity.delegation import sign
 from headrace.identity.keys import KeyRing, NewKey
 from headrace.identity.sessions import Sessions
+from headrace.ledger.tries import Tries
 from headrace.serving.app import Pages, api_routes, not_found
 from headrace.serving.attachments import Attachments
 from headrace.serving.batches.parts import Batches
@@ -115,7 +116,14 @@ async def _join(ground: Ground, served: Served, own_url: str, workers_pages: Pag
     metrics = Metrics(settings.metrics_keys_max)
     pool = Pool(served.places, memory_bytes_max=served.memory_bytes_max, clock=clock)
     gateway = _make_gateway(ground, served, pool, metrics, files)
-    batches = Batches(gateway, files, holder=keys.holder, settings=settings, clock=clock)
+    batches = Batches(
+        gateway,
+        files,
+        holder=keys.holder,
+        settings=settings,
+        clock=clock,
+        charged=Tries(ground.database, ground.journal.directory).charged,
+    )
     responses = Responses(ground.database, settings, clock)
     first_key = await _first_key(keys, home)
     operator = await keys.rotate(home.owner, "commands of this machine", "terminal")

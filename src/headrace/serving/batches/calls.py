@@ -12,6 +12,8 @@ from headrace.core.events import Event, Failed
 from headrace.core.ids import new_id
 from headrace.core.models import Usage
 from headrace.identity.keys import Caller
+from headrace.ledger.charge import Once
+from headrace.serving.ask import Ask
 from headrace.serving.dialects import (
     AnthropicMessages,
     Dialect,
@@ -63,8 +65,14 @@ class Calls:
             AnthropicMessages.name: AnthropicMessages(),
         }
 
-    async def run(self, caller: Caller, batch: Batch, line: Line) -> Done:
+    async def run(self, caller: Caller, batch: Batch, line: Line, once: Once) -> Done:
         """Make one call; a cancel stops its engine.
+
+        Args:
+            caller: Whose it is.
+            batch: What the line belongs to.
+            line: What is asked.
+            once: The work of the line, which is charged once however often it is run.
 
         Raises:
             HeadraceError: It was refused or failed.
@@ -72,9 +80,11 @@ class Calls:
         caller = msgspec.structs.replace(caller, purpose="batch")
         request_id = f"req_{new_id(self._clock)}"
         if batch.dialect == EMBEDDINGS:
-            answer = await self._embed(caller, line)
+            answer = await self._embed(caller, line, once)
         else:
-            answer = await self._generate(caller, batch, line, request_id)
+            ask = self._ask(batch, line)
+            ask.once = once
+            answer = await self._generate(caller, ask, self._dialects[batch.dialect], request_id)
         if batch.dialect == AnthropicMessages.name:
             result = anthropic_batches.encode_answer(line, succeeded=True, body=answer.body)
         else:
@@ -102,12 +112,17 @@ class Calls:
             )
         return Done(line.number, "errored", result)
 
-    async def _generate(self, caller: Caller, batch: Batch, line: Line, request_id: str) -> _Answer:
+    def _ask(self, batch: Batch, line: Line) -> Ask:
         dialect = self._dialects[batch.dialect]
         body = line.body.encode()
         ask = read_ask(self._gateway, dialect, body, batch.headers, "", depth_max=self._depth_max)
         if ask.stream:
             raise Unsupported("stream: Batches are not streamed", param="stream")
+        return ask
+
+    async def _generate(
+        self, caller: Caller, ask: Ask, dialect: Dialect, request_id: str
+    ) -> _Answer:
         events: list[Event] = []
         passed: list[bytes] = []
         async with self._gateway.generate(caller, ask, priority="batch") as generation:
@@ -126,11 +141,12 @@ class Calls:
         envelope = Envelope(ask.asked, generation.id, created_s, request_id)
         return _Answer(dialect.reply(envelope, events), usage, generation.id)
 
-    async def _embed(self, caller: Caller, line: Line) -> _Answer:
+    async def _embed(self, caller: Caller, line: Line, once: Once) -> _Answer:
         asked = openai_embeddings.decode_request(line.body.encode(), depth_max=self._depth_max)
         with self._gateway.admit(
             caller, asked.model, ability="embeddings", dialect=EMBEDDINGS
         ) as call:
+            call.once = once
             vectors = await self._gateway.embed(
                 call, asked.texts, asked.dimensions, priority="batch"
             )

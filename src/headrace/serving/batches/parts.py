@@ -2,6 +2,7 @@
 
 from headrace.config.settings import Settings
 from headrace.core.clock import Clock
+from headrace.ledger.tries import Charged
 from headrace.serving.batches.calls import Calls
 from headrace.serving.batches.intake import Intake
 from headrace.serving.batches.results import Results
@@ -19,6 +20,7 @@ class Batches:
         holder: Gives the caller of each line, by the key that the batch was handed in with.
         settings: Limits.
         clock: The house's clock.
+        charged: Tells what a line that is run again was charged; None: nothing is charged.
     """
 
     def __init__(
@@ -29,6 +31,7 @@ class Batches:
         holder: Holder,
         settings: Settings,
         clock: Clock,
+        charged: Charged | None = None,
     ) -> None:
         self.files = files
         self.database = files.database
@@ -44,4 +47,5 @@ class Batches:
             results=self.results,
             clock=clock,
             running_max=settings.batch_running_max,
+            charged=charged,
         )

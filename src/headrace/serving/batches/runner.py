@@ -21,6 +21,8 @@ from headrace.core.errors import (
 )
 from headrace.core.scope import Scope
 from headrace.identity.keys import Caller
+from headrace.ledger.charge import Once
+from headrace.ledger.tries import Charged
 from headrace.serving.batches.calls import Calls
 from headrace.serving.batches.intake import Intake
 from headrace.serving.batches.results import Results
@@ -55,6 +57,7 @@ class Runner:
         results: Writes what is left.
         clock: The house's clock.
         running_max: Lines at the same time, of all batches.
+        charged: Tells what a line that is run again was charged; None: nothing is charged.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Runner:
         results: Results,
         clock: Clock,
         running_max: int,
+        charged: Charged | None = None,
     ) -> None:
         self._database = database
         self._holder = holder
@@ -75,6 +79,7 @@ class Runner:
         self._results = results
         self._clock = clock
         self._running_max = running_max
+        self._charged = charged
         # Those who wait get their places in order: so batches take turns, whatever their length.
         self._places = asyncio.Semaphore(running_max)
         self._lines: dict[asyncio.Task[None], _Place] = {}
@@ -186,6 +191,8 @@ class Runner:
 
     async def _run_lines(self, batch: Batch, group: asyncio.TaskGroup) -> None:
         pace, after = _Pace(self._clock), 0
+        # Those that ran when the process ended are the first that are left: so many at most.
+        perhaps_run = 0 if batch.status == "validating" else 2 * self._running_max
         # Lines that wait for a further try hold no place, but they are not to become many.
         room = asyncio.Semaphore(self._running_max)
         while numbers := await self._database.read(
@@ -197,7 +204,9 @@ class Runner:
                 await room.acquire()
                 place = _Place(self._places)
                 await self._enter(place, pace)
-                task = group.create_task(self._line(batch, number, place, pace))
+                again = perhaps_run > 0
+                perhaps_run -= 1
+                task = group.create_task(self._line(batch, number, place, pace, again=again))
                 self._lines[task] = place
                 # Not in the task itself: one that is cancelled before its first step does nothing.
                 task.add_done_callback(self._line_ended)
@@ -215,12 +224,18 @@ class Runner:
             place.leave()
             await asyncio.Event().wait()
 
-    async def _line(self, batch: Batch, number: int, place: "_Place", pace: "_Pace") -> None:
-        """Run a line, again if need be, and record its end."""
+    async def _line(
+        self, batch: Batch, number: int, place: "_Place", pace: "_Pace", *, again: bool
+    ) -> None:
+        """Run a line, again if need be, and record its end; it is charged once."""
+        once = Once(f"{batch.id}:{number}")
+        if again and self._charged is not None:
+            once.charged_nano = await self._charged(once.id)
         line = await self._database.read(lambda connection: rows.line(connection, batch.id, number))
         breaks = 0
         while line is not None:
-            done = await self._try(batch, line, pace, last=breaks + 1 >= _BREAKS_MAX)
+            once.begin()
+            done = await self._try(batch, line, once, pace, last=breaks + 1 >= _BREAKS_MAX)
             if isinstance(done, Done):
                 await self._database.write(
                     lambda connection, done=done: rows.record(connection, batch.id, [done])
@@ -230,14 +245,16 @@ class Runner:
             place.leave()
             await self._enter(place, pace)
 
-    async def _try(self, batch: Batch, line: Line, pace: "_Pace", *, last: bool) -> Done | int:
+    async def _try(
+        self, batch: Batch, line: Line, once: Once, pace: "_Pace", *, last: bool
+    ) -> Done | int:
         """How the line ended; or, when it is to be tried again, whether the engine broke."""
         try:
             caller = self._holder(batch.key_id, Scope(batch.organisation_id, batch.account_id))
         except HeadraceError as error:
             raise _KeyGone(error) from error
         try:
-            return await self._calls.run(caller, batch, line)
+            return await self._calls.run(caller, batch, line, once)
         except StoreError:
             raise
         except Retryable as error:
