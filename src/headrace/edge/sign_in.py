@@ -1,6 +1,6 @@
 """Signing in over HTTP: by link, by password, and by a provider of OpenID Connect.
 
-Whichever way, a browser gets a fresh session and goes to the front page, nowhere else: no
+Whichever way, a browser gets a fresh session and goes to the front page or the welcome: no
 address that a request names is ever redirected to.
 """
 
@@ -98,7 +98,9 @@ class SignInEndpoints:
             if former is None or await self._sessions.find(former) is None:
                 return link_used_page()
             return _to_front()
-        return _signed_in(_to_front(), request, secret)
+        # Whoever was invited is asked for a password first.
+        arrival = "/sign-in?welcome" if "welcome" in request.query_params else "/"
+        return _signed_in(RedirectResponse(arrival, status_code=303), request, secret)
 
     async def by_password(self, request: Request) -> Response:
         """Address and password for a cookie."""

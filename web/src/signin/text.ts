@@ -8,7 +8,6 @@ export const words = {
   with: (name: string) => `Sign in with ${name}`,
   wrong: 'E-mail and password do not fit together',
   wrongHint: 'Try again, or ask an admin for a new sign-in link.',
-  providerRefused: 'The identity provider did not let you in, or nobody here has your address. Ask an admin to invite you.',
   noPassword: 'Sign in with a one-time link',
   link: 'Open the link that an admin sent you, or the sign-in link that Headrace printed in the terminal when it started. Each works once, for 24 hours.',
   linkHow: 'No link at hand? On the machine that runs Headrace this prints a new one:',
