@@ -194,15 +194,42 @@ async def test_new_terms_hold_from_the_next_part_of_the_hour_on(office: Office) 
     await office.set()
     accrual = office.accrual()
     await accrual.start()
+    await accrual.tick()
     office.clock.move(HOUR_NS // 2)
     await office.set(terms=Terms(rent_per_hour="1"))
+    office.clock.move(HOUR_NS // 8)
     await accrual.tick()
-    office.clock.move(HOUR_NS // 4)
+    office.clock.move(HOUR_NS // 8)
     await accrual.stop()
     first, second = office.hours()
     assert first.hour_ns == second.hour_ns == START_NS
     assert first.cost_nano == 1_800_000_000 + 50_000_000
     assert second.cost_nano == 250_000_000
+
+
+async def test_first_terms_hold_from_their_time_on(office: Office) -> None:
+    accrual = office.accrual()
+    await accrual.start()
+    office.clock.move(MINUTE_NS)
+    await office.set()
+    office.clock.move(HOUR_NS // 4)
+    await accrual.stop()
+    (hour,) = office.hours()
+    assert hour.up_ns == HOUR_NS // 4
+    assert hour.cost_nano == 900_000_000 + 25_000_000
+
+
+async def test_measured_energy_is_split_where_terms_change(office: Office) -> None:
+    office.measures = True
+    await office.set()
+    accrual = office.accrual()
+    await accrual.start()
+    office.clock.move(10 * MINUTE_NS)
+    await office.set(terms=Terms(rent_per_hour="1"))
+    office.clock.move(20 * MINUTE_NS)
+    office.counter.mj = 3_001
+    await accrual.stop()
+    assert [hour.energy_mj for hour in office.hours()] == [1_000, 2_001]
 
 
 async def test_a_stop_posts_the_rest_and_time_without_headrace_costs_nothing(
@@ -254,7 +281,7 @@ async def test_what_was_written_just_before_the_end_is_not_doubled(office: Offic
     assert before["hardware:local"] == -1_800_000_000
 
 
-@pytest.mark.parametrize("left", [b"", b"{", b'{"local": 3}'])
+@pytest.mark.parametrize("left", [b"", b"{", b'{"local": [3]}'])
 async def test_a_file_that_a_power_cut_took_is_begun_anew(office: Office, left: bytes) -> None:
     (office.data / FILE).write_bytes(left)
     await office.set()

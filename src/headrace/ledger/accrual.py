@@ -15,6 +15,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Awaitable, Callable
+from fractions import Fraction
 from pathlib import Path
 
 import msgspec
@@ -40,8 +41,25 @@ _NS_PER_MS = 1_000_000
 _log = logging.getLogger(__name__)
 
 
+class _Passed(msgspec.Struct, frozen=True):
+    """What passed since the last count; `drawn_mj` is None where nothing measures it."""
+
+    up_ns: int
+    busy_ns: int
+    drawn_mj: int | None
+
+    def split(self, share: Fraction) -> "tuple[_Passed, _Passed]":
+        """A first share of it, and the rest."""
+        up_ns, busy_ns = int(self.up_ns * share), int(self.busy_ns * share)
+        rest_ns = (self.up_ns - up_ns, self.busy_ns - busy_ns)
+        if self.drawn_mj is None:
+            return _Passed(up_ns, busy_ns, None), _Passed(*rest_ns, None)
+        drawn_mj = int(self.drawn_mj * share)
+        return _Passed(up_ns, busy_ns, drawn_mj), _Passed(*rest_ns, self.drawn_mj - drawn_mj)
+
+
 class _Part(msgspec.Struct):
-    """What a machine did since its last posting."""
+    """What a machine did in a part of an hour, all of it under the same terms."""
 
     since_ns: int
     until_ns: int
@@ -49,6 +67,18 @@ class _Part(msgspec.Struct):
     busy_ns: int = 0
     energy_mj: int = 0
     estimated_mj: int = 0
+
+    def add(self, passed: _Passed, terms: Rated | None, until_ns: int) -> None:
+        """Count what passed until then."""
+        self.up_ns += passed.up_ns
+        self.busy_ns += passed.busy_ns
+        self.until_ns = max(self.until_ns, until_ns)
+        if passed.drawn_mj is not None:
+            self.energy_mj += passed.drawn_mj
+        elif terms is not None:
+            estimated_mj = terms.estimated_mj(passed.up_ns, passed.busy_ns)
+            self.energy_mj += estimated_mj
+            self.estimated_mj += estimated_mj
 
 
 class Accrual:
@@ -88,7 +118,8 @@ class Accrual:
         self._energy = energy
         self._path = data / FILE
         self._catch_up = catch_up
-        self._parts: dict[str, _Part] = {}
+        # The last one of each machine goes on; those before it are to be posted.
+        self._parts: dict[str, list[_Part]] = {}
         self._busy_ns: dict[str, int] = {}
         self._ticked_ns = 0
 
@@ -98,11 +129,12 @@ class Accrual:
         Raises:
             StoreError: The journal or the database refuses.
         """
-        for name, part in (await asyncio.to_thread(self._read)).items():
-            await self._post(name, part)
+        for name, parts in (await asyncio.to_thread(self._read)).items():
+            for part in parts:
+                await self._post(name, part)
         await self._post_assets()
         now_ns = self._clock.now_ns()
-        self._parts = {name: _Part(now_ns, now_ns) for name in self._shares.machines}
+        self._parts = {name: [_Part(now_ns, now_ns)] for name in self._shares.machines}
         self._busy_ns = {name: self._shares.busy_ns(name) for name in self._shares.machines}
         self._ticked_ns = self._clock.monotonic_ns()
         self._energy.read_mj()
@@ -125,18 +157,19 @@ class Accrual:
             StoreError: The journal or the database refuses; it is tried again at the next tick.
         """
         self._count()
-        now_ns = self._clock.now_ns()
-        for name, part in self._parts.items():
-            if self._is_over(name, part, now_ns):
-                await self._close(name, part, now_ns)
-        await asyncio.to_thread(self._write)
+        try:
+            for name, parts in self._parts.items():
+                while len(parts) > 1:
+                    await self._post(name, parts[0])
+                    del parts[0]
+        finally:
+            await asyncio.to_thread(self._write)
 
     async def stop(self) -> None:
         """Post the rest, or leave it to the next start; nothing is counted from now on."""
-        self._count()
-        await asyncio.to_thread(self._write)
         try:
-            for name, part in self._parts.items():
+            await self.tick()
+            for name, (part,) in self._parts.items():
                 await self._post(name, part)
         except HeadraceError as error:
             _log.error("the next start writes down the machines' last hour: %s", error.message)
@@ -144,31 +177,30 @@ class Accrual:
             await asyncio.to_thread(self._path.unlink, missing_ok=True)
 
     def _count(self) -> None:
-        monotonic_ns, now_ns = self._clock.monotonic_ns(), self._clock.now_ns()
+        now_ns, monotonic_ns = self._clock.now_ns(), self._clock.monotonic_ns()
         up_ns, self._ticked_ns = monotonic_ns - self._ticked_ns, monotonic_ns
         drawn_mj = self._energy.read_mj()
-        for name, part in self._parts.items():
+        for name, parts in self._parts.items():
             whole_ns = self._shares.busy_ns(name)
             busy_ns, self._busy_ns[name] = whole_ns - self._busy_ns[name], whole_ns
-            part.up_ns += up_ns
-            part.busy_ns += busy_ns
-            part.until_ns = max(part.until_ns, now_ns)
-            if name == LOCAL_MACHINE and drawn_mj is not None:
-                part.energy_mj += drawn_mj
-            elif (terms := self._machines.at(name, part.since_ns)) is not None:
-                estimated_mj = terms.estimated_mj(up_ns, busy_ns)
-                part.energy_mj += estimated_mj
-                part.estimated_mj += estimated_mj
+            passed = _Passed(up_ns, busy_ns, drawn_mj if name == LOCAL_MACHINE else None)
+            self._go_on(name, parts, passed, now_ns)
 
-    def _is_over(self, name: str, part: _Part, now_ns: int) -> bool:
-        if now_ns // NS_PER_HOUR != part.since_ns // NS_PER_HOUR:
-            return True
-        return self._machines.at(name, now_ns) != self._machines.at(name, part.since_ns)
-
-    async def _close(self, name: str, part: _Part, now_ns: int) -> None:
-        await self._post(name, part)
-        # Two parts that began at one time would have one id.
-        self._parts[name] = _Part(now_ns + (now_ns == part.since_ns), now_ns)
+    def _go_on(self, name: str, parts: list[_Part], passed: _Passed, now_ns: int) -> None:
+        """Add what passed to a machine's last part, and begin another one where it is over."""
+        part = parts[-1]
+        terms, newer = self._machines.at(name, part.since_ns), self._machines.at(name, now_ns)
+        over_ns, rest = now_ns, _Passed(0, 0, None)
+        if newer != terms:
+            if newer is not None and part.since_ns < newer.effective_ns:
+                over_ns = newer.effective_ns
+            passed, rest = passed.split(_share(part.until_ns, over_ns, now_ns))
+        part.add(passed, terms, over_ns)
+        if newer != terms or now_ns // NS_PER_HOUR != part.since_ns // NS_PER_HOUR:
+            # Two parts that began at one time would have one id.
+            fresh = _Part(over_ns + (over_ns == part.since_ns), now_ns)
+            fresh.add(rest, newer, now_ns)
+            parts.append(fresh)
 
     async def _post(self, name: str, part: _Part) -> None:
         """Write one part down, and bring the machine's capacity to zero."""
@@ -227,9 +259,9 @@ class Accrual:
     async def _write_down(self, posted: Posted) -> None:
         await self._journal.durable(self._journal.append(POSTED, posted))
 
-    def _read(self) -> dict[str, _Part]:
+    def _read(self) -> dict[str, list[_Part]]:
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=dict[str, _Part])
+            return msgspec.json.decode(self._path.read_bytes(), type=dict[str, list[_Part]])
         except (OSError, msgspec.MsgspecError):
             return {}  # there is none, or a power cut took it
 
@@ -251,6 +283,13 @@ def asset_posting(scope: Scope, asset: assets.Asset) -> Posted:
         actor_id=scope.account_id,
         detail={"release_digest": digest, "planned_tokens": asset.planned_tokens},
     )
+
+
+def _share(from_ns: int, at_ns: int, to_ns: int) -> Fraction:
+    """Which share of a span lies before a time."""
+    if to_ns <= from_ns:
+        return Fraction(1)
+    return min(max(Fraction(at_ns - from_ns, to_ns - from_ns), Fraction(0)), Fraction(1))
 
 
 def _costs(terms: Rated | None, part: _Part) -> tuple[int, int]:
