@@ -100,7 +100,7 @@ class SignInEndpoints:
             return _to_front()
         # Whoever was invited is asked for a password first.
         arrival = "/sign-in?welcome" if "welcome" in request.query_params else "/"
-        return _signed_in(RedirectResponse(arrival, status_code=303), request, secret)
+        return _signed_in(_to(arrival), request, secret)
 
     async def by_password(self, request: Request) -> Response:
         """Address and password for a cookie."""
@@ -235,7 +235,11 @@ def _signed_in(response: Response, request: Request, secret: str) -> Response:
 
 
 def _to_front() -> Response:
-    return RedirectResponse("/", status_code=303, headers={"cache-control": "no-store"})
+    return _to("/")
+
+
+def _to(path: str) -> Response:
+    return RedirectResponse(path, status_code=303, headers={"cache-control": "no-store"})
 
 
 def _flow_cookie(request: Request) -> str:
