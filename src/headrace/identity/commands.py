@@ -1,4 +1,4 @@
-"""`headrace keys create|list|revoke`: over HTTP while `up` runs, else on the database."""
+"""`headrace keys`: over HTTP while `up` runs, else on the database."""
 
 import argparse
 import asyncio
@@ -6,7 +6,7 @@ import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar, get_args
 from urllib.parse import quote
 
 import msgspec
@@ -14,9 +14,10 @@ import msgspec
 from headrace.config.runfile import RunFile, read_live
 from headrace.config.settings import Settings, load_settings
 from headrace.core.clock import SystemClock
+from headrace.core.errors import InvalidRequest
 from headrace.identity.new_key import NewKey
 from headrace.net.operator import ask
-from headrace.store.key import Key
+from headrace.store.key import Key, KeyScopes, RouteName
 
 if TYPE_CHECKING:
     from headrace.core.scope import Scope
@@ -28,12 +29,23 @@ _NS_PER_S = 1_000_000_000
 _COLUMNS = ("id", "name", "purpose", "key", "made", "last used", "state")
 
 
+class Wanted(msgspec.Struct, frozen=True):
+    """What a new key shall be."""
+
+    name: str
+    purpose: str
+    expires_days: int | None
+    account_id: str | None
+    scopes: KeyScopes | None
+
+
 class _Keys(Protocol):
     """Either way to the keys."""
 
-    def create(self, name: str, purpose: str, expires_days: int | None) -> NewKey: ...
+    def create(self, wanted: "Wanted") -> NewKey: ...
     def list(self) -> tuple[Key, ...]: ...
     def revoke(self, identifier: str) -> None: ...
+    def rotate(self, identifier: str, grace_s: float) -> NewKey: ...
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,12 +54,31 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("--data", metavar="FOLDER", help="data folder (HEADRACE_DATA)")
     common.add_argument("--json", action="store_true", help="print JSON")
     top = argparse.ArgumentParser("headrace keys", description="API keys of this installation.")
-    words = top.add_subparsers(dest="word", required=True, metavar="create|list|revoke")
+    words = top.add_subparsers(dest="word", required=True, metavar="create|list|rotate|revoke")
     create = words.add_parser("create", parents=[common], help="make a key; shown once")
     create.add_argument("name", nargs="?", default="key", help="what to call it")
-    create.add_argument("--purpose", default="api", help="word that receipts show (default: api)")
+    create.add_argument("--purpose", help="word that receipts show (default: api)")
     create.add_argument("--expires-days", type=int, metavar="N", help="refuse it after N days")
+    create.add_argument("--account", metavar="ID", help="whose key it is (default: the owner's)")
+    create.add_argument(
+        "--models", type=_words, metavar="A,B*", help="models it may use; patterns (default: all)"
+    )
+    create.add_argument(
+        "--routes", type=_words, metavar="A,B", help=f"of {', '.join(get_args(RouteName))}"
+    )
+    create.add_argument(
+        "--purposes", type=_words, metavar="A,B", help="words that calls may choose as purpose"
+    )
     words.add_parser("list", parents=[common], help="show all keys, without secrets")
+    rotate = words.add_parser("rotate", parents=[common], help="give a key a new secret")
+    rotate.add_argument("id", help="id of the key, as `headrace keys list` shows it")
+    rotate.add_argument(
+        "--grace-s",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="seconds in which the former secret opens as well (default: 0)",
+    )
     revoke = words.add_parser("revoke", parents=[common], help="refuse a key from now on")
     revoke.add_argument("id", help="id of the key, as `headrace keys list` shows it")
     return top
@@ -60,7 +91,9 @@ def main(arguments: list[str]) -> int:
     run = read_live(settings.data)
     keys = _OnDisk(settings) if run is None else _OverHttp(run)
     if flags.word == "create":
-        _create(keys, flags)
+        _show(keys.create(_wanted(flags)), as_json=flags.json)
+    elif flags.word == "rotate":
+        _show(keys.rotate(flags.id, flags.grace_s), as_json=flags.json)
     elif flags.word == "list":
         _list(keys, as_json=flags.json)
     else:
@@ -69,9 +102,24 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _create(keys: _Keys, flags: argparse.Namespace) -> None:
-    made = keys.create(flags.name, flags.purpose, flags.expires_days)
-    if flags.json:
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _wanted(flags: argparse.Namespace) -> Wanted:
+    lists = {"models": flags.models, "routes": flags.routes, "purposes": flags.purposes}
+    given = {name: words for name, words in lists.items() if words}
+    try:
+        scopes = msgspec.convert(given, KeyScopes) if given else None
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"these scopes are not known: {error}") from None
+    # A key that is for some purposes only has the first of them, unless one is named.
+    purpose = flags.purpose or (scopes.purposes[0] if scopes and scopes.purposes else "api")
+    return Wanted(flags.name, purpose, flags.expires_days, flags.account, scopes)
+
+
+def _show(made: NewKey, *, as_json: bool) -> None:
+    if as_json:
         print(msgspec.json.encode(made).decode())
         return
     print(made.secret)
@@ -129,9 +177,9 @@ class _OverHttp:
     def __init__(self, run: RunFile) -> None:
         self._run = run
 
-    def create(self, name: str, purpose: str, expires_days: int | None) -> NewKey:
-        wanted = {"name": name, "purpose": purpose, "expires_days": expires_days}
-        return msgspec.json.decode(ask(self._run, "POST", "/admin/keys", wanted), type=NewKey)
+    def create(self, wanted: Wanted) -> NewKey:
+        body = msgspec.structs.asdict(wanted)
+        return msgspec.json.decode(ask(self._run, "POST", "/admin/keys", body), type=NewKey)
 
     def list(self) -> tuple[Key, ...]:
         reply = ask(self._run, "GET", "/admin/keys")
@@ -140,6 +188,10 @@ class _OverHttp:
     def revoke(self, identifier: str) -> None:
         ask(self._run, "DELETE", f"/admin/keys/{quote(identifier, safe='')}")
 
+    def rotate(self, identifier: str, grace_s: float) -> NewKey:
+        path = f"/admin/keys/{quote(identifier, safe='')}/rotate"
+        return msgspec.json.decode(ask(self._run, "POST", path, {"grace_s": grace_s}), type=NewKey)
+
 
 class _OnDisk:
     """Keys in the database, when nothing runs that would hold them in memory."""
@@ -147,12 +199,12 @@ class _OnDisk:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def create(self, name: str, purpose: str, expires_days: int | None) -> NewKey:
+    def create(self, wanted: Wanted) -> NewKey:
         expires_ns = None
-        if expires_days is not None:
-            life_ns = timedelta(days=1) // timedelta(microseconds=1) * 1_000 * expires_days
+        if wanted.expires_days is not None:
+            life_ns = timedelta(days=1) // timedelta(microseconds=1) * 1_000 * wanted.expires_days
             expires_ns = SystemClock().now_ns() + life_ns
-        return self._do(lambda ring, scope: ring.create(scope, name, purpose, expires_ns))
+        return self._do(lambda ring, owner: _made(ring, owner, wanted, expires_ns))
 
     def list(self) -> tuple[Key, ...]:
         return self._do(lambda ring, scope: ring.list(scope))
@@ -160,8 +212,18 @@ class _OnDisk:
     def revoke(self, identifier: str) -> None:
         self._do(lambda ring, scope: ring.revoke(scope, identifier))
 
+    def rotate(self, identifier: str, grace_s: float) -> NewKey:
+        return self._do(lambda ring, scope: ring.renew(scope, identifier, grace_s=grace_s))
+
     def _do(self, work: "Callable[[KeyRing, Scope], Awaitable[T]]") -> T:
         return asyncio.run(_with_keys(self._settings.data, self._settings.database_url, work))
+
+
+async def _made(ring: "KeyRing", owner: "Scope", wanted: Wanted, expires_ns: int | None) -> NewKey:
+    scope = msgspec.structs.replace(owner, account_id=wanted.account_id or owner.account_id)
+    return await ring.create(
+        scope, wanted.name, wanted.purpose, expires_ns, wanted.scopes, actor=owner
+    )
 
 
 async def _with_keys(
