@@ -15,9 +15,6 @@ from headrace.core.errors import InvalidRequest
 from headrace.core.money import NanoDollars, format_usd, parse_usd
 from headrace.net.operator import ask, live
 
-WEBHOOK_SECRET = "webhook"
-"""The name of the secret that webhooks are signed with."""
-
 _COLUMNS = ("id", "of", "node", "per", "limit", "spent", "held", "kind", "until (UTC)")
 _RIGHT = frozenset(("limit", "spent", "held"))
 _NODES = ("organisation", "team", "account", "key")
@@ -75,7 +72,7 @@ def main(arguments: list[str]) -> int:
     flags = parser().parse_args(arguments)
     settings = load_settings({"data": flags.data})
     if flags.word == "webhook-key":
-        key = load_or_create(settings.data, WEBHOOK_SECRET).hex()
+        key = load_or_create(settings.data, "webhook").hex()
         _say(msgspec.json.encode({"webhook_key": key}).decode() if flags.json else key)
         return 0
     run = live(settings)

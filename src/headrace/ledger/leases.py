@@ -105,8 +105,10 @@ class Leases:
 
     async def close(self, windows: Iterable[Window]) -> None:
         """Give back what is not used, everywhere."""
-        for task in list(self._pumps):
+        pumps = list(self._pumps)
+        for task in pumps:
             task.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)
         for window in windows:
             if window.room_nano:
                 await self.renew(window)
