@@ -99,7 +99,8 @@ static int sync_file(int descriptor, int (*really)(int)) {
     pthread_mutex_unlock(&lock);
     int result = really(descriptor);
     pthread_mutex_lock(&lock);
-    if (file != NULL && result == 0 && !file->broken && size > file->safe) file->safe = size;
+    /* Also where another sync of it has failed meanwhile: this one had begun before. */
+    if (file != NULL && result == 0 && size > file->safe) file->safe = size;
     pthread_mutex_unlock(&lock);
     return result;
 }
