@@ -24,7 +24,7 @@ INTERRUPTED: Final = "interrupted"
 PostingKind = Literal["refund", "accrual", "asset", "adjustment"]
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True):
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One line of a transaction: debits are positive, and a transaction's lines sum to zero.
 
     `account` is a name of the ledger's chart (ARCHITECTURE.md): `receivable:ACCOUNT`,
@@ -41,7 +41,7 @@ def balanced(entries: Iterable[Entry]) -> bool:
     return not sum(entry.amount_nano for entry in entries)
 
 
-class GenerationOpened(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class GenerationOpened(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A model call begins, and holds the worst that it may cost its account.
 
     `idempotency_id` is the HMAC of the caller's Idempotency-Key.
@@ -66,7 +66,7 @@ class GenerationOpened(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     held_nano: int = 0
 
 
-class GenerationClosed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class GenerationClosed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A model call ended, however it ended; the first such record of a call settles it.
 
     `usage` and `duration_ms` are None when the process died and nobody can know them; such a

@@ -15,7 +15,7 @@ from headrace.store.statements import run_many, select_among
 from headrace.store.visibility import sees_figures
 
 
-class Generation(msgspec.Struct, frozen=True, kw_only=True):
+class Generation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The receipt of one model call. `stop` is None while it runs.
 
     `held_nano` was reserved for it, `price_nano` is charged, `cost_nano` is what it cost us; see
@@ -57,7 +57,7 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     error_kind: str | None = None
 
 
-class Ending(msgspec.Struct, frozen=True, kw_only=True):
+class Ending(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How a generation ended; applied once, the first ending counts.
 
     `release_digest` and `engine` replace those of its opening where they are set.
