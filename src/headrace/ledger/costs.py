@@ -94,8 +94,12 @@ class Costs:
             unbilled_tokens: Output beyond `usage` that was made for nobody.
         """
         bill = self._prices.cost(target_id, at_ns) if upstream is not None else None
-        if bill is None and share is None and not self._assets.any:
-            return FREE
+        if share is None and not unbilled_tokens and not self._assets.any:
+            if bill is None:
+                return FREE
+            # Nearly every call of an upstream.
+            due = amount(bill.rates, usage, images=images, tier=tier)
+            return _of_bill(model_id, upstream, due) if due else FREE
         credited: list[Entry] = []
         lost = 0
         if bill is not None:
@@ -125,6 +129,13 @@ class Costs:
             prefill_machine_ns=0 if share is None else share.prefill_ns,
             estimated=estimated,
         )
+
+
+def _of_bill(model_id: str, upstream: str | None, due_nano: int) -> CallCost:
+    return CallCost(
+        cost_nano=due_nano,
+        entries=(Entry(f"cogs:{model_id}", due_nano), Entry(f"payable:{upstream}", -due_nano)),
+    )
 
 
 def _billed(

@@ -59,21 +59,19 @@ def amount(rates: Rates, usage: Usage, *, images: int = 0, tier: Tier = "standar
     A part counts for no more than its whole, whatever an upstream says of it: else a call could
     come to more than its `worst`.
     """
-    percent = _percent(rates, tier)
-    tiered = _of_tier(rates, tier).of(usage.input)
-    cached = min(usage.cached, usage.input)
-    written = min(usage.cache_written, usage.input - cached)
-    written_long = min(usage.cache_written_long, written)
-    reasoning = min(usage.reasoning, usage.output)
-    micro = (
-        (usage.input - cached - written) * tiered.input
-        + cached * _or(tiered.cached, tiered.input)
-        + (written - written_long) * _or(tiered.cache_written, tiered.input)
-        + written_long * _or(tiered.cache_written_long, tiered.input)
-        + (usage.output - reasoning) * tiered.output
-        + reasoning * _or(tiered.reasoning, tiered.output)
-        + (images * tiered.image + tiered.call) * PER_MILLION
-    )
+    # On the road of every call: the usual one has one tier, and few kinds of tokens.
+    percent = _WHOLE_PERCENT
+    if tier == "batch":
+        rates, percent = _batch(rates)
+    if rates.above:
+        rates = rates.of(usage.input)
+    micro = usage.input * rates.input + usage.output * rates.output
+    if usage.cached or usage.cache_written:
+        micro += _kept(rates, usage)
+    if usage.reasoning and rates.reasoning is not None:
+        micro += min(usage.reasoning, usage.output) * (rates.reasoning - rates.output)
+    if images or rates.call:
+        micro += (images * rates.image + rates.call) * PER_MILLION
     return NanoDollars(half_even(micro * percent, PER_MILLION * _WHOLE_PERCENT))
 
 
@@ -81,44 +79,26 @@ def worst(
     rates: Rates, input_tokens: int, output_tokens: int, *, images: int = 0, tier: Tier = "standard"
 ) -> NanoDollars:
     """The most that a call within these bounds can come to."""
-    base = _of_tier(rates, tier)
-    reached = (base, *(above for tokens, above in base.above.items() if input_tokens > tokens))
-    highest = max(
-        input_tokens * _dearest_input(one)
-        + output_tokens * max(one.output, _or(one.reasoning, one.output))
-        + (images * one.image + one.call) * PER_MILLION
-        for one in reached
-    )
-    return NanoDollars(half_even(highest * _percent(rates, tier), PER_MILLION * _WHOLE_PERCENT))
+    percent = _WHOLE_PERCENT
+    if tier == "batch":
+        rates, percent = _batch(rates)
+    highest = _most(rates, input_tokens, output_tokens, images)
+    if rates.above:
+        for tokens, above in rates.above.items():
+            if input_tokens > tokens:
+                highest = max(highest, _most(above, input_tokens, output_tokens, images))
+    return NanoDollars(half_even(highest * percent, PER_MILLION * _WHOLE_PERCENT))
 
 
 def saved(rates: Rates, usage: Usage, *, tier: Tier = "standard") -> NanoDollars:
     """What the cached input of a call would have come to in addition, uncached."""
-    tiered = _of_tier(rates, tier).of(usage.input)
-    less = tiered.input - _or(tiered.cached, tiered.input)
-    micro = min(usage.cached, usage.input) * less * _percent(rates, tier)
+    percent = _WHOLE_PERCENT
+    if tier == "batch":
+        rates, percent = _batch(rates)
+    tiered = rates.of(usage.input)
+    less = 0 if tiered.cached is None else tiered.input - tiered.cached
+    micro = min(usage.cached, usage.input) * less * percent
     return NanoDollars(half_even(micro, PER_MILLION * _WHOLE_PERCENT))
-
-
-def _of_tier(rates: Rates, tier: Tier) -> Rates:
-    return rates.batch if tier == "batch" and rates.batch is not None else rates
-
-
-def _percent(rates: Rates, tier: Tier) -> int:
-    return rates.batch_percent if tier == "batch" and rates.batch is None else _WHOLE_PERCENT
-
-
-def _dearest_input(rates: Rates) -> int:
-    return max(
-        rates.input,
-        _or(rates.cached, 0),
-        _or(rates.cache_written, 0),
-        _or(rates.cache_written_long, 0),
-    )
-
-
-def _or(rate: int | None, other: int) -> int:
-    return other if rate is None else rate
 
 
 def half_even(value: int, unit: int) -> int:
@@ -126,3 +106,40 @@ def half_even(value: int, unit: int) -> int:
     whole, rest = divmod(value, unit)
     twice = 2 * rest
     return whole + (twice > unit or (twice == unit and whole % 2 == 1))
+
+
+def _batch(rates: Rates) -> tuple[Rates, int]:
+    """The rates of a batch, and the part of their sum that it pays."""
+    return (rates, rates.batch_percent) if rates.batch is None else (rates.batch, _WHOLE_PERCENT)
+
+
+def _kept(rates: Rates, usage: Usage) -> int:
+    """What input from a cache, or for one, comes to beyond plain input."""
+    cached = min(usage.cached, usage.input)
+    written = min(usage.cache_written, usage.input - cached)
+    written_long = min(usage.cache_written_long, written)
+    plain = rates.input
+    return (
+        cached * (_or(rates.cached, plain) - plain)
+        + (written - written_long) * (_or(rates.cache_written, plain) - plain)
+        + written_long * (_or(rates.cache_written_long, plain) - plain)
+    )
+
+
+def _most(rates: Rates, input_tokens: int, output_tokens: int, images: int) -> int:
+    dearest = max(
+        rates.input,
+        rates.cached or 0,
+        rates.cache_written or 0,
+        rates.cache_written_long or 0,
+    )
+    made = max(rates.output, rates.reasoning or 0)
+    return (
+        input_tokens * dearest
+        + output_tokens * made
+        + (images * rates.image + rates.call) * PER_MILLION
+    )
+
+
+def _or(rate: int | None, other: int) -> int:
+    return other if rate is None else rate
