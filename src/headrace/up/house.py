@@ -22,11 +22,12 @@ from headrace.identity.delegation import sign
 from headrace.identity.keys import KeyRing, NewKey
 from headrace.identity.sessions import Sessions
 from headrace.ledger.tries import Tries
-from headrace.serving.app import Pages, api_routes, not_found
+from headrace.serving.app import Pages, api_routes, authenticator, not_found
 from headrace.serving.attachments import Attachments
 from headrace.serving.batches.parts import Batches
 from headrace.serving.gateway import Gateway
 from headrace.serving.metrics import Metrics
+from headrace.serving.outcomes import outcome_route
 from headrace.serving.pool import Pool
 from headrace.serving.responses.routes import Responses
 from headrace.store.accounts import Home
@@ -141,6 +142,7 @@ async def _join(ground: Ground, served: Served, own_url: str, workers_pages: Pag
             workers_pages=workers_pages,
         ),
         *admin_routes(ground, gateway, workers_pages),
+        outcome_route(ground.journal, authenticator(keys.authenticate), clock),
         openapi_route(),
         *chat.routes(),
     ]

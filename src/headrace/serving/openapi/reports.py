@@ -16,7 +16,8 @@ from headrace.ledger.reports.units import Units
 from headrace.serving.admin.audit import AuditPage
 from headrace.serving.admin.balances import Balances
 from headrace.serving.admin.receipts import ReceiptPage, ReceiptView
-from headrace.serving.openapi.common import limit, place, query
+from headrace.serving.openapi.common import OPENAI, RESOURCE_FAULTS, limit, place, query
+from headrace.serving.outcomes import OutcomeBody, OutcomeReply
 
 _TIME = {"type": "integer", "minimum": 0}
 _SPAN = (
@@ -47,7 +48,24 @@ _BEFORE = query("before", "Those listed behind this one: the `next` of the page 
 
 def operations() -> list[Operation]:
     """What the ledger tells."""
-    return [*_reports(), *_records()]
+    return [_outcomes(), *_reports(), *_records()]
+
+
+def _outcomes() -> Operation:
+    return Operation(
+        method="POST",
+        path="/v1/outcomes",
+        name="createOutcome",
+        family="Reports",
+        rule=Rule.KEY,
+        summary="Tell what became of answers, for the cost of a change.",
+        body=OutcomeBody,
+        example={"kind": "code_change_accepted", "model": "tiny", "count": 1},
+        ignored=("conversation_id",),
+        replies={200: Reply("It is written down.", {"application/json": OutcomeReply})},
+        faults=RESOURCE_FAULTS,
+        fault=OPENAI,
+    )
 
 
 def _report(word: str, summary: str, shape: Shape, rule: Rule, *parameters: Parameter) -> Operation:
