@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import ctypes
 import errno
+import faulthandler
 import logging
 import os
 import random
@@ -54,6 +55,7 @@ _CALLS_MAX = 60
 _WRITES, _SYNCS = 1, 2
 _FOR_EVER = 1 << 40
 _VERIFIED_EVERY = 50
+_HANGS_S = 60
 _LIMIT_NANO = 10**15
 _CLOCK = SystemClock()
 
@@ -233,6 +235,7 @@ def _fail_once(folder: Path, home: Home, fault: Fault) -> tuple[dict[str, int], 
 
 def _be_the_child(folder: Path, home: Home, fault: Fault, writing: int) -> None:
     logging.disable(logging.CRITICAL)
+    faulthandler.dump_traceback_later(_HANGS_S, exit=True)
 
     def acknowledge(words: str) -> None:
         os.write(writing, f"{words}\n".encode())
