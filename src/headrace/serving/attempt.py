@@ -112,9 +112,9 @@ async def _held(
 ) -> list[Item | Counted]:
     held: list[Item | Counted] = []
     async for item in items:
+        if isinstance(item, Started | Failed) and item.usage is not None:
+            call.tried(item.usage)  # an upstream may bill what was of no use
         if isinstance(item, Failed):
-            if item.usage is not None and call.charge is not None:
-                call.charge.used(item.usage)  # an upstream may bill what was of no use
             raise of_kind(item.kind, item.message, retry_after_s=item.retry_after_s)
         held.append(item)
         if not (hold and isinstance(item, Started)):

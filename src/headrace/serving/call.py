@@ -101,6 +101,11 @@ class Call:
             self.stop, self.error_kind = "failed", item.kind
         return True
 
+    def tried(self, usage: Usage) -> None:
+        """A target tells what it has used, though it may yet fail and another be asked."""
+        if self.charge is not None:
+            self.charge.used(usage)
+
     def received(self, held: Iterable[Item | Counted]) -> None:
         """What an engine had made when the client left, which it was about to get."""
         for item in held:
