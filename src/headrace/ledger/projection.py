@@ -80,7 +80,9 @@ class Projector:
                 continue
             retry_s = _RETRY_S
             try:
-                await asyncio.wait_for(appended.wait(), _POLL_ALONE_S if alone else _POLL_OTHERS_S)
+                # Not `wait_for`, which before Python 3.12 may miss a cancel in this very moment.
+                async with asyncio.timeout(_POLL_ALONE_S if alone else _POLL_OTHERS_S):
+                    await appended.wait()
             except TimeoutError:
                 continue
             await asyncio.sleep(_GATHER_S)
