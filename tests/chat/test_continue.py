@@ -111,10 +111,10 @@ async def test_what_may_be_continued(stand: Stand) -> None:
     page = stand.owner
     conversation = await page.start()
     limited = await page.ask(conversation, "limit")
-    first = (await page.read(conversation, limited["id"]))[-1].data["message"]
+    seen = (await page.read(conversation, limited["id"]))[-1].id
     place = f"/chat/conversations/{conversation}/messages"
     await page.ok("POST", f"{place}/{limited['id']}/continue")
-    end = (await page.read(conversation, limited["id"], first["seq"]))[-1]
+    end = (await page.read(conversation, limited["id"], seen))[-1]
     assert text_of(end.data["message"]) == FIRST * 2
     whole = await page.ask(conversation, "echo", limited["id"])
     await page.read(conversation, whole["id"])
@@ -130,10 +130,10 @@ async def test_a_thought_cut_short_is_no_prefill(stand: Stand, engine: Recorder)
     page = stand.owner
     conversation = await page.start()
     reply = await page.ask(conversation, "think")
-    first = (await page.read(conversation, reply["id"]))[-1].data["message"]
+    seen = (await page.read(conversation, reply["id"]))[-1].id
     place = f"/chat/conversations/{conversation}/messages/{reply['id']}"
     await page.ok("POST", f"{place}/continue")
-    await page.read(conversation, reply["id"], first["seq"])
+    await page.read(conversation, reply["id"], seen)
     assert engine.asked[-1].messages == (user("think"),)
     parts = (await page.thread(conversation))[-1]["parts"]
     assert [(part["type"], part["text"]) for part in parts] == [("thinking", "Hm. ")] * 2

@@ -150,7 +150,8 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Read on, within the limits."""
         self._idle_since_s = None
-        if not self._in_body:
+        of_body = self._in_body  # of one that was answered already, if it is not read
+        if not of_body:
             data = _without_upgrade(data)
         try:
             self._parser.feed_data(data)
@@ -163,8 +164,8 @@ class Connection(asyncio.Protocol):
         if self._timer is None:
             if self._cycle is None or self._cycle.response_complete:
                 self._start_timer()
-                self._head_bytes = len(data)
-        elif not self._in_body:
+                self._head_bytes = 0 if of_body else len(data)
+        elif not of_body and not self._in_body:
             self._head_bytes += len(data)
             if self._head_bytes > _HEAD_BYTES_MAX:
                 self._refuse(_TOO_LARGE, f"the headers are larger than {_HEAD_BYTES_MAX} bytes")
