@@ -110,7 +110,7 @@ def test_every_route_is_known_to_these_tests(stand: Stand) -> None:
     declared = {
         (method, route.path)
         for route in stand.chat.routes()
-        if route.rule is Rule.SESSION
+        if route.rule in {Rule.SESSION, Rule.MEMBER}
         for method in (route.methods or set()) - {"HEAD"}
     }
     assert declared == known

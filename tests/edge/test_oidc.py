@@ -219,6 +219,10 @@ def _shared(there: Provider) -> str:
     return b".".join((header, body, base64.urlsafe_b64encode(signature).rstrip(b"="))).decode()
 
 
+def _nothing(_: Provider) -> str:
+    return "x.y.z"
+
+
 _NOW_S = int(time.time())
 LIES: dict[str, dict[str, Any]] = {
     "another nonce": {"twist": {"nonce": "x" * 43}},
@@ -242,7 +246,7 @@ LIES: dict[str, dict[str, Any]] = {
     "swapped key": {"key": OTHER, "header": {"kid": "first"}},
     "unknown key": {"key": OTHER},
     "a key of another kind": {"key": CURVE, "header": {"kid": "first"}},
-    "no token": {"token": lambda _: "x.y.z"},
+    "no token": {"token": _nothing},
 }
 
 

@@ -53,7 +53,7 @@ class ConversationEndpoints:
         every, rule = "/chat/conversations", Rule.SESSION
         return [
             route(every, self.list, methods=["GET"], rule=rule),
-            route(every, self.create, methods=["POST"], rule=rule),
+            route(every, self.create, methods=["POST"], rule=Rule.MEMBER),
             route(_ONE, self.show, methods=["GET"], rule=rule),
             route(_ONE, self.change, methods=["PATCH"], rule=rule),
             route(_ONE, self.delete, methods=["DELETE"], rule=rule),

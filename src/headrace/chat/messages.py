@@ -59,13 +59,13 @@ class MessageEndpoints:
 
     def routes(self) -> list[RuledRoute]:
         """Their routes."""
-        rule = Rule.SESSION
+        own, calls = Rule.SESSION, Rule.MEMBER
         return [
-            route(_ALL, self.send, methods=["POST"], rule=rule),
-            route(f"{_ONE}/stream", self.follow, methods=["GET"], rule=rule),
-            route(f"{_ONE}/stop", self.stop, methods=["POST"], rule=rule),
-            route(f"{_ONE}/regenerate", self.regenerate, methods=["POST"], rule=rule),
-            route(f"{_ONE}/continue", self.resume, methods=["POST"], rule=rule),
+            route(_ALL, self.send, methods=["POST"], rule=calls),
+            route(f"{_ONE}/stream", self.follow, methods=["GET"], rule=own),
+            route(f"{_ONE}/stop", self.stop, methods=["POST"], rule=own),
+            route(f"{_ONE}/regenerate", self.regenerate, methods=["POST"], rule=calls),
+            route(f"{_ONE}/continue", self.resume, methods=["POST"], rule=calls),
         ]
 
     async def send(self, request: Request) -> Response:

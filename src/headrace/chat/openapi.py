@@ -99,6 +99,8 @@ def _operation(
     name: str,
     summary: str,
     replies: dict[int, Reply],
+    *,
+    rule: Rule = Rule.SESSION,
     **more: Any,  # noqa: ANN401 - fields of Operation
 ) -> Operation:
     return Operation(
@@ -106,7 +108,7 @@ def _operation(
         path=path,
         name=name,
         family="Chat",
-        rule=Rule.SESSION,
+        rule=rule,
         summary=summary,
         replies=replies,
         faults=_FAULTS,
@@ -156,6 +158,7 @@ def _conversations() -> list[Operation]:
             "Begin a conversation under an id that the page chose.",
             {201: _json("The conversation.", Conversation)},
             body=bodies.NewConversation,
+            rule=Rule.MEMBER,
         ),
         _operation(
             "GET",
@@ -205,6 +208,7 @@ def _messages() -> list[Operation]:
             {201: _json("Both.", Turn)},
             parameters=(_CONVERSATION,),
             body=bodies.NewMessage,
+            rule=Rule.MEMBER,
         ),
         _operation(
             "POST",
@@ -214,6 +218,7 @@ def _messages() -> list[Operation]:
             {201: _json("The reply.", Begun)},
             parameters=_OF_MESSAGE,
             body=bodies.Regeneration,
+            rule=Rule.MEMBER,
         ),
         _operation(
             "POST",
@@ -222,6 +227,7 @@ def _messages() -> list[Operation]:
             "Go on with a reply that was cut.",
             {202: _json("The reply.", Begun)},
             parameters=_OF_MESSAGE,
+            rule=Rule.MEMBER,
         ),
         _operation(
             "POST",

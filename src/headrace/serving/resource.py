@@ -13,7 +13,7 @@ from headrace.core.clock import Clock
 from headrace.core.errors import HeadraceError, InvalidRequest
 from headrace.core.ids import new_id
 from headrace.edge.bodies import ClientGone
-from headrace.identity.keys import Caller
+from headrace.identity.caller import Caller, may
 from headrace.serving.dialects import (
     AnthropicMessages,
     Dialect,
@@ -22,6 +22,7 @@ from headrace.serving.dialects import (
     retry_headers,
 )
 from headrace.serving.endpoint import Authenticate
+from headrace.store.key import RouteName
 
 _log = logging.getLogger(__name__)
 
@@ -60,6 +61,15 @@ class Visit:
 Handler = Callable[[Visit], Awaitable[Response]]
 
 
+_ROUTES: tuple[tuple[str, RouteName], ...] = (
+    ("/v1/files", "files"),
+    ("/v1/batches", "batches"),
+    ("/v1/messages/batches", "batches"),
+    ("/v1/responses", "responses"),
+    ("/v1/outcomes", "outcomes"),
+)
+
+
 class Resource:
     """An ASGI app around a handler: who asks, which dialect, and errors as that spells them.
 
@@ -82,6 +92,8 @@ class Resource:
         request_id = f"req_{new_id(self._clock)}"
         try:
             caller = self._authenticate(headers)
+            if caller.scopes is not None:
+                may(caller, route=_route_of(request.url.path), purpose=caller.purpose)
             response = await self._handler(Visit(request, headers, caller, dialect))
         except ClientGone:
             return
@@ -94,6 +106,11 @@ class Resource:
         response.headers[dialect.request_id_header] = request_id
         response.headers["cache-control"] = "no-store"
         await response(scope, receive, send)
+
+
+def _route_of(path: str) -> RouteName:
+    """What a key's scopes call it."""
+    return next(name for prefix, name in _ROUTES if path.startswith(prefix))
 
 
 def json_body(body: bytes) -> Response:

@@ -73,4 +73,4 @@ def _named(scope: Scope, key: Column[Any], name: Column[Any]) -> Select[Any, Any
 
 
 def _pairs(connection: Connection, query: Select[Any, Any]) -> dict[str, str]:
-    return {key: name for key, name in connection.execute(query).tuples() if name}
+    return {key: name for key, name in connection.execute(query) if name}
