@@ -123,6 +123,24 @@ async def test_versions_are_stored_once_and_named_by_what_they_say(
     assert price.id.startswith("list-")
 
 
+async def test_on_another_day_a_start_looks_up_only_what_is_new(
+    database: Database, tmp_path: Path, people: People, clock: ManualClock
+) -> None:
+    mini = {"openai/mini": OPENAI}
+    await ListPrices(database, clock, people.owner, tmp_path, mini).refresh()
+    before = msgspec.json.decode((tmp_path / FILE).read_bytes(), type=Known)
+    clock.move(2 * 86_400 * 10**9)
+    await ListPrices(database, clock, people.owner, tmp_path, mini).refresh(missing=True)
+    assert msgspec.json.decode((tmp_path / FILE).read_bytes(), type=Known) == before
+    more = ListPrices(database, clock, people.owner, tmp_path, TARGETS)
+    assert (await more.refresh(missing=True)).changed == 2
+    partly = msgspec.json.decode((tmp_path / FILE).read_bytes(), type=Known)
+    assert (partly.day_ns, len(partly.rates)) == (before.day_ns, 3)
+    await more.refresh()
+    whole = msgspec.json.decode((tmp_path / FILE).read_bytes(), type=Known)
+    assert whole.day_ns == before.day_ns + 2 * 86_400 * 10**9
+
+
 async def test_a_changed_price_is_a_new_version_from_now_on(
     database: Database, tmp_path: Path, people: People, clock: ManualClock
 ) -> None:

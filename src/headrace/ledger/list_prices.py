@@ -82,11 +82,12 @@ class ListPrices:
         self._targets = dict(targets)
         self._one_at_a_time = asyncio.Lock()
 
-    async def refresh(self, *, newest: bool = False) -> Updated:
+    async def refresh(self, *, newest: bool = False, missing: bool = False) -> Updated:
         """Bring the table up to date; costs a file's reading where nothing is due.
 
         Args:
             newest: Fetch the newest data over the network.
+            missing: Look up only what was never looked up, and leave prices of another day.
 
         Raises:
             EngineUnavailable: The newest data cannot be fetched; what was known still holds.
@@ -98,7 +99,7 @@ class ListPrices:
             if newest:
                 now = await self._look_up(list(self._targets.values()), day_ns, newest=True)
             else:
-                now = await self._completed(known, day_ns)
+                now = await self._completed(known, day_ns, missing=missing)
             if now is not known:
                 await asyncio.to_thread(self._write, now)
             rates = {
@@ -108,18 +109,18 @@ class ListPrices:
             listed = sum(one is not None for one in rates.values())
             return Updated(len(rates), listed, changed, now.package, now.fetched_ns)
 
-    async def _completed(self, known: Known | None, day_ns: int) -> Known:
+    async def _completed(self, known: Known | None, day_ns: int, *, missing: bool) -> Known:
         """What is known, and what the package's own data say of the rest."""
         package = version("genai-prices")
         if known is None or known.package != package:
             known = Known(package, day_ns, None, {})
-        old = known.day_ns != day_ns and known.fetched_ns is None
-        missing = [
-            wanted for wanted in self._targets.values() if old or _name(wanted) not in known.rates
-        ]
-        if not missing:
+        old = known.day_ns != day_ns and known.fetched_ns is None and not missing
+        wanted = [one for one in self._targets.values() if old or _name(one) not in known.rates]
+        if not wanted:
             return known
-        more = await self._look_up(missing, day_ns, newest=False)
+        more = await self._look_up(wanted, day_ns, newest=False)
+        # The day stays an earlier one as long as any price is of that day.
+        day_ns = known.day_ns if missing else day_ns
         return msgspec.structs.replace(known, day_ns=day_ns, rates=known.rates | more.rates)
 
     async def _look_up(self, wanted: list[Wanted], day_ns: int, *, newest: bool) -> Known:

@@ -69,8 +69,8 @@ async def open_books(
         settings.data,
         listed_targets(settings.routing, upstreams.routes),
     )
-    # Before any call, or the first ones would have no price.
-    await _look_up(listed)
+    # Before any call, or the first ones to a new upstream would have no price.
+    await _look_up(listed, missing=True)
     terms = Terms.of(
         database,
         journal,
@@ -116,16 +116,18 @@ async def open_books(
     return books
 
 
-async def _look_up(listed: ListPrices) -> None:
+async def _look_up(listed: ListPrices, *, missing: bool) -> bool:
+    """Whether any list price is another one than before."""
     try:
-        await listed.refresh()
+        return (await listed.refresh(missing=missing)).changed > 0
     except HeadraceError as error:
         _log.warning("list prices are those known before: %s", error.message)
+        return False
 
 
 async def _keep_looking_up(books: Books) -> None:
     """Look again every day: some prices change on a known date."""
     while True:
+        if await _look_up(books.list_prices, missing=False):
+            await books.changed()
         await asyncio.sleep(_LOOK_UP_S)
-        await _look_up(books.list_prices)
-        await books.changed()
