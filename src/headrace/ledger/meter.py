@@ -207,7 +207,7 @@ class Meter:
                 self.leave(charge)
             raise
         if charge is not None:
-            self._put_right(charge, closed.price_nano, closed.usage or NOTHING)
+            self.put_right(charge, closed.price_nano, closed.usage or NOTHING)
         if durable and self._forced:
             await self._journal.durable(position)
         else:
@@ -226,12 +226,12 @@ class Meter:
 
     def void(self, charge: Charge) -> None:
         """Give back what was taken for a call that never ran; only the first time counts."""
-        self._put_right(charge, 0, NOTHING)
+        self.put_right(charge, 0, NOTHING)
 
     def leave(self, charge: Charge) -> None:
         """A call cannot be settled; what is held stays so until the next start does it."""
         charge.hold = None
-        self._put_right(charge, 0, NOTHING)
+        self.put_right(charge, 0, NOTHING)
 
     async def _hold(self, charge: Charge, lineage: Lineage, at_ns: int) -> None:
         price, bounds = charge.price, charge.bounds
@@ -255,7 +255,7 @@ class Meter:
                 tokens = affordable_tokens(price, bounds, hold.nano)
             charge.affordable = max(1, tokens // bounds.answers)
 
-    def _put_right(self, charge: Charge, price_nano: int, usage: Usage) -> None:
+    def put_right(self, charge: Charge, price_nano: int, usage: Usage) -> None:
         """Free what was taken for a call, but for what it used."""
         if charge.settled:
             return
