@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.config.routing import LIMITS, Routing, resolve
+from headrace.config.routing import LIMITS, Routing, machines_of, resolve
 from headrace.config.settings import SETTINGS, load_settings
 from headrace.core.errors import ConfigError
 from headrace.core.models import Abilities, Model
@@ -60,6 +60,20 @@ def test_a_route_names_its_targets_and_fallbacks_with_every_limit_decided():
     assert (second.model, second.weight, second.limits.timeout_s) == ("Qwen/Qwen3-8B", 1, 60)
     (behind,) = route.fallbacks
     assert (behind.engine_id, behind.upstream) == (SMOLLM2.id, None)
+
+
+def test_a_target_knows_the_machine_of_ours_that_it_runs_on():
+    named = WHOLE.replace("silence_s = 30", 'silence_s = 30\nmachine = "gpu-1"')
+    for text, machine in ((WHOLE, None), (named, "gpu-1")):
+        (route,) = resolve(read(text), {SMOLLM2.id: SMOLLM2})
+        assert [target.machine for target in route.targets] == [machine, "local"]
+        assert route.fallbacks[0].machine == "local"
+    assert machines_of(read(WHOLE)) == ("local",)
+    assert machines_of(read(named)) == ("local", "gpu-1")
+    own = WHOLE.replace("silence_s = 30", 'machine = "local"')
+    assert machines_of(read(own)) == ("local",)
+    with pytest.raises(ConfigError, match="machine must be a short name"):
+        read(WHOLE.replace("silence_s = 30", 'machine = "gpu/1"'))
 
 
 def test_an_installed_target_says_what_the_file_leaves_out():

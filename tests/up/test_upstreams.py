@@ -12,8 +12,11 @@ from headrace.core.errors import ConfigError
 from headrace.core.models import Abilities, Model
 from headrace.serving.engines.process import ProcessEngine
 from headrace.serving.engines.remote import RemoteEngine
+from headrace.serving.pool import Place
 from headrace.up import upstreams as module
-from headrace.up.upstreams import Upstreams, make_upstreams, running
+from headrace.up.routing import make_router
+from headrace.up.upstreams import Upstreams, first_targets, listed_targets, make_upstreams, running
+from support.serving import scripted
 
 ROOT = Path(__file__).parents[2]
 FOREIGN = ROOT / "tests" / "support" / "foreign_engine.py"
@@ -55,6 +58,36 @@ def test_each_pair_of_upstream_and_model_is_one_engine(tmp_path: Path):
     for route in upstreams.routes:
         for target in (*route.targets, *route.fallbacks):
             assert target.engine_id in upstreams.engines or target.engine_id in INSTALLED
+
+
+def test_list_prices_are_those_of_somebody_elses_servers(tmp_path: Path):
+    upstreams = made(tmp_path, TWO)
+    routing = load_settings({}, tmp_path / "headrace.toml").routing
+    listed = listed_targets(routing, upstreams.routes)
+    assert {name: (one.url, one.model) for name, one in listed.items()} == {
+        "far/x": ("https://api.anthropic.com/v1", "x")
+    }
+    assert first_targets(upstreams.routes) == {"a": "far/x", "b": "far/x"}
+    ours = made(tmp_path, TWO.replace('.com/v1"', '.com/v1"\nmachine = "gpu"'))
+    routing = load_settings({}, tmp_path / "headrace.toml").routing
+    assert listed_targets(routing, ours.routes) == {}
+
+
+def test_targets_know_their_machine_and_their_upstream(tmp_path: Path):
+    upstreams = made(tmp_path, TWO.replace('.com/v1"', '.com/v1"\nmachine = "gpu"'))
+    local = scripted(tmp_path / "local.json", model={"id": "smollm2-135m-instruct"})
+    router = make_router(
+        [Place(local)],
+        load_settings({}, tmp_path / "headrace.toml"),
+        SystemClock(),
+        upstreams=upstreams.engines,
+        routes=upstreams.routes,
+    )
+    assert {one.id: (one.machine, one.upstream) for one in router.targets()} == {
+        "smollm2-135m-instruct": ("local", None),
+        "far/x": ("gpu", "far"),
+        "mine/y": ("local", "mine"),
+    }
 
 
 async def test_what_cannot_be_started_is_tried_again(
