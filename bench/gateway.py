@@ -5,7 +5,8 @@
 Everything runs on this machine: an upstream in C with canned answers, a load client in C, and
 between them each gateway by turns, so that whatever else the machine does falls on all alike.
 Printed are medians over the rounds. CPU is user and system time of all the gateway's processes.
-`headrace` runs with one worker, `headrace-2` with two, both with keys and receipts on; `litellm`
+`headrace` runs with one worker, `headrace-2` with two, both with keys and receipts on;
+`headrace-ledger` has a price, a hard budget and two limits besides; `litellm`
 runs without keys and database; `bare`, which is `load/relay.py`, relays bytes and does nothing
 else; `direct` is the upstream itself, and its CPU the upstream's own.
 
@@ -70,7 +71,7 @@ STEPS = Scenario(
 IDLE = Scenario("idle", "Idle streams", 9_000, stream=True, mode="hold")
 SCENARIOS = (JSON, JSON_1, STREAM, STREAM_1, TRANSLATED, MESSAGES, RESPONSES, STEPS, IDLE)
 
-PEERS = ("headrace", "headrace-2", "bare", "litellm")
+PEERS = ("headrace", "headrace-ledger", "headrace-2", "bare", "litellm")
 # Two workers are compared with one where a bar says so.
 TWO_WORKERS = (JSON, STREAM)
 # LiteLLM would take minutes to open as many as the others.
@@ -104,9 +105,14 @@ def bars(taken: Results) -> Generator[Bar]:
     def median(scenario: Scenario, value: Callable[[Run], float]) -> float | None:
         return taken.median(scenario, "headrace", value)
 
+    def with_ledger(scenario: Scenario) -> float | None:
+        return taken.median(scenario, "headrace-ledger", lambda run: run.cpu_us)
+
     yield Bar("JSON, CPU us", median(JSON, lambda run: run.cpu_us), 300)
+    yield Bar("JSON, CPU us, full ledger", with_ledger(JSON), 300)
     yield Bar("JSON, requests/s", median(JSON, lambda run: run.rate), 2_500, at_least=True)
     yield Bar("stream, CPU us", median(STREAM, lambda run: run.cpu_us), 600)
+    yield Bar("stream, CPU us, full ledger", with_ledger(STREAM), 600)
     yield Bar("stream, streams/s", median(STREAM, lambda run: run.rate), 1_500, at_least=True)
     yield Bar("translated stream, CPU us", median(TRANSLATED, lambda run: run.cpu_us), 2_000)
     added_ms = taken.added_ms(JSON_1, "headrace", lambda seen: seen.p50_us)
@@ -114,7 +120,7 @@ def bars(taken: Results) -> Generator[Bar]:
     added_ms = taken.added_ms(STREAM_1, "headrace", lambda seen: seen.first_p50_us)
     yield Bar("first token, added p50 ms", added_ms, 1)
     yield Bar("idle stream, KB", median(IDLE, lambda run: run.stream_kb), 20)
-    for peer in ("headrace", "headrace-2"):
+    for peer in ("headrace", "headrace-ledger", "headrace-2"):
         yield Bar(f"resident after load, MB, {peer}", taken.loaded_rss_mb(peer), 90)
     for scenario in TWO_WORKERS:
         ratio = _two_to_one(taken, scenario, lambda run: run.cpu_us)
@@ -246,6 +252,7 @@ def starters(names: Sequence[str], cache: Path) -> dict[str, Starter]:
     """How each peer is started."""
     known: dict[str, Starter] = {
         "headrace": peers.headrace(workers=1),
+        "headrace-ledger": peers.headrace(workers=1, ledger=True),
         "headrace-2": peers.headrace(workers=2),
         "bare": peers.bare,
         "litellm": peers.litellm(cache),

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from headrace.config.runfile import read_live
+from headrace.net.operator import ask
 from load import canned
 from load.machine import Call, free_port, stop, wait_for
 from load.upstream import MODES, Upstream
@@ -98,12 +99,19 @@ def bare(upstream: Upstream, folder: Path) -> Generator[Peer]:
         stop(process)
 
 
-def headrace(workers: int) -> Callable[[Upstream, Path], AbstractContextManager[Peer]]:
-    """Headrace with so many API workers, keys and receipts on."""
+def headrace(
+    workers: int, *, ledger: bool = False
+) -> Callable[[Upstream, Path], AbstractContextManager[Peer]]:
+    """Headrace with so many API workers, keys and receipts on.
+
+    With `ledger` each model has a price, the organisation a hard budget, and the key two limits.
+    """
 
     @contextmanager
     def start(upstream: Upstream, folder: Path) -> Generator[Peer]:
         name = "headrace" if workers == 1 else f"headrace-{workers}"
+        if ledger:
+            name += "-ledger"
         data, config = folder / name, folder / f"{name}.toml"
         config.write_text(_headrace_config(upstream, workers))
         environment = os.environ | {"HEADRACE_CONFIG": str(config), "HEADRACE_DATA": str(data)}
@@ -122,7 +130,10 @@ def headrace(workers: int) -> Callable[[Upstream, Path], AbstractContextManager[
                 check=True,
                 capture_output=True,
             )
-            key = msgspec.json.decode(made.stdout)["secret"]
+            made_key = msgspec.json.decode(made.stdout)
+            key = made_key["secret"]
+            if ledger:
+                _turn_ledger_on(data, made_key["id"])
             said = subprocess.run([*program, "--version"], check=True, capture_output=True)
             version = said.stdout.decode().split()[-1]
             headers = {"authorization": f"Bearer {key}"}
@@ -131,6 +142,22 @@ def headrace(workers: int) -> Callable[[Upstream, Path], AbstractContextManager[
             stop(process)
 
     return start
+
+
+def _turn_ledger_on(data: Path, key_id: str) -> None:
+    """Nothing of it is ever reached, so that every call runs through all of it."""
+    run = read_live(data)
+    assert run is not None
+    me = msgspec.json.decode(ask(run, "GET", "/admin/me"))
+    for name, _, _ in _models():
+        price = {"side": "price", "target": name, "rates": {"input": "0.15", "output": "0.60"}}
+        ask(run, "POST", "/admin/prices", price)
+    organisation = {"node_kind": "organisation", "node_id": me["organisation"]["id"]}
+    budget = {"period": "month", "limit_nano": 10**18, "hard": True}
+    ask(run, "POST", "/admin/budgets", organisation | budget)
+    for kind in ("requests", "output_tokens"):
+        limit = {"kind": kind, "period": "minute", "maximum": 10**9}
+        ask(run, "PUT", "/admin/limits", {"node_kind": "key", "node_id": key_id} | limit)
 
 
 def _headrace_config(upstream: Upstream, workers: int) -> str:
