@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.core.clock import ManualClock
+from headrace.core.clock import ManualClock, SystemClock
 from headrace.ledger.share_clock import Share, ShareClock
 
 _STEPS = st.lists(
@@ -149,10 +149,49 @@ def test_the_control_process_begins_anew(path: Path) -> None:
 _FOREVER = """
 import sys, time
 from pathlib import Path
-from headrace.core.clock import ManualClock
+from headrace.core.clock import ManualClock, SystemClock
 from headrace.ledger.share_clock import ShareClock
 shares = ShareClock(Path(sys.argv[1]), ("local", "gpu"), ManualClock(), slot=1, slots=2)
 held = [shares.begin("gpu") for _ in range(3)]
 print("running", flush=True)
 time.sleep(60)
+"""
+
+
+def test_processes_that_come_and_go_at_once_lose_no_nanosecond(path: Path) -> None:
+    clock = SystemClock()
+    control = ShareClock(path, ("local", "gpu"), clock, slot=0, slots=4)
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", _BUSY, str(path), str(slot)], stdout=subprocess.PIPE, text=True
+        )
+        for slot in (1, 2, 3)
+    ]
+    shares = sum(int(child.communicate()[0]) for child in children)
+    assert [child.returncode for child in children] == [0, 0, 0]
+    assert control.running("gpu") == 0
+    assert shares == control.busy_ns("gpu") > 0
+    control.close()
+
+
+_BUSY = """
+import random, sys
+from pathlib import Path
+from headrace.core.clock import SystemClock
+from headrace.ledger.share_clock import ShareClock
+slot = int(sys.argv[2])
+draw = random.Random(slot)
+shares = ShareClock(Path(sys.argv[1]), ("local", "gpu"), SystemClock(), slot=slot, slots=4)
+running, total = [], 0
+for _ in range(3_000):
+    if running and draw.random() < 0.5:
+        one = running.pop(draw.randrange(len(running)))
+        one.end()
+        total += one.machine_ns
+    else:
+        running.append(shares.begin("gpu"))
+for one in running:
+    one.end()
+    total += one.machine_ns
+print(total)
 """
