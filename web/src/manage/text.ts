@@ -317,7 +317,7 @@ export const words = {
     load_watts: 'Watts at full load', pue: 'PUE of the building', kwh: 'Price of a kWh',
   } as Record<string, string>,
   energy: 'Energy',
-  measured: { rapl: 'measured (RAPL)', nvml: 'measured (NVML)', estimated: 'estimated' },
+  measured: { rapl: 'measured (RAPL)', nvml: 'measured (NVML)', 'rapl+nvml': 'measured (RAPL, NVML)', estimated: 'estimated' },
   assets: 'Trained releases',
   assetsNote: 'What a release cost to train is spread over the tokens that it is planned to serve.',
   addAsset: 'Add a release',

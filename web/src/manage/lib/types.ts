@@ -81,7 +81,7 @@ export interface Price {
 
 export interface Machine {
   name: string; terms: Record<string, unknown> | null; effective_ns: number | null;
-  measured: { energy: 'rapl' | 'nvml' | 'estimated' | null };
+  measured: { energy: 'rapl' | 'nvml' | 'rapl+nvml' | 'estimated' | null };
 }
 
 export interface Asset {
