@@ -130,11 +130,13 @@ class ModelRoute(_Table, frozen=True, kw_only=True):
     """A model by its public name: who answers for it.
 
     `context_tokens` may be left out where a target is an installed model, which knows it.
+    `output_tokens` is the most that one answer can have: what is held of a budget for a call.
     """
 
     targets: tuple[TargetConfig, ...]
     fallbacks: tuple[TargetConfig, ...] = ()
     context_tokens: int | None = None
+    output_tokens: int | None = None
     abilities: StatedAbilities | None = None
     display_name: str | None = None
 
@@ -263,6 +265,7 @@ def _public_model(name: str, route: ModelRoute, installed: Mapping[str, Model]) 
         display_name=route.display_name or name,
         context_tokens=tokens,
         abilities=abilities,
+        output_tokens=route.output_tokens or 0,
     )
 
 
@@ -392,8 +395,10 @@ def _check_route(route: ModelRoute, upstreams: Mapping[str, Upstream], where: st
             f"{where}: context_tokens is missing",
             hint="say how many tokens the model's context holds: context_tokens = 131072",
         )
-    if route.context_tokens is not None and route.context_tokens < 1:
-        raise ConfigError(f"{where}: context_tokens must be at least 1")
+    for name in ("context_tokens", "output_tokens"):
+        tokens: int | None = getattr(route, name)
+        if tokens is not None and tokens < 1:
+            raise ConfigError(f"{where}: {name} must be at least 1")
 
 
 def _check_limits(limits: Limits, where: str) -> None:

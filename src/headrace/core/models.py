@@ -33,7 +33,10 @@ class Abilities(msgspec.Struct, frozen=True):
 
 
 class Model(msgspec.Struct, frozen=True):
-    """A model by the name clients ask for, with what they need to know of it."""
+    """A model by the name clients ask for, with what they need to know of it.
+
+    `output_tokens` is the most that one answer can have, 0 where only its context limits it.
+    """
 
     id: str
     display_name: str
@@ -41,6 +44,12 @@ class Model(msgspec.Struct, frozen=True):
     abilities: Abilities = Abilities()
     created_ns: int = 0
     owned_by: str = "headrace"
+    output_tokens: int = 0
+
+    @property
+    def output_tokens_max(self) -> int:
+        """The most that one answer can have."""
+        return min(self.output_tokens or self.context_tokens, self.context_tokens)
 
 
 ReleaseState = Literal["adopted", "trained", "evaluated", "gated", "canary", "released", "revoked"]

@@ -249,10 +249,9 @@ class Meter:
         if hold is None:
             hold = await self._reservations.hold(lineage, at_ns, worst_nano, least_nano)
         charge.hold, charge.held_nano = hold, hold.nano
-        if cut:
-            tokens = bounds.output_tokens
-            if hold.nano < worst_nano:
-                tokens = affordable_tokens(price, bounds, hold.nano)
+        if hold.nano < worst_nano:
+            # Nothing is named where all of it is held: upstreams refuse more than they can make.
+            tokens = affordable_tokens(price, bounds, hold.nano)
             charge.affordable = max(1, tokens // bounds.answers)
 
     def put_right(self, charge: Charge, price_nano: int, usage: Usage) -> None:

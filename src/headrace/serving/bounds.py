@@ -20,7 +20,7 @@ def bounds_of(ask: Ask, model: Model, priority: Priority) -> Bounds:
         input_tokens=min(size.input_tokens, context),
         input_tokens_max=context if bytes_bound is None else min(bytes_bound, context),
         output_named=ask.output_tokens_max,
-        output_tokens_max=context,
+        output_tokens_max=model.output_tokens_max,
         answers=ask.answers,
         images=size.images,
         tier="batch" if priority == "batch" else "standard",

@@ -244,7 +244,7 @@ def _model(model: Model) -> dict[str, Any]:
         "created_at": created.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "lifecycle": "active",
         "max_input_tokens": model.context_tokens,
-        "max_tokens": model.context_tokens,
+        "max_tokens": model.output_tokens_max,
         "capabilities": _capabilities(model),
     }
 
