@@ -16,6 +16,7 @@ from headrace.store import accounts
 from headrace.store.accounts import Home
 from headrace.store.database import Database
 from headrace.store.home import bootstrap
+from headrace.store.key import KeyScopes
 
 PEPPER = b"p" * 32
 _S = 1_000_000_000
@@ -244,3 +245,79 @@ async def test_the_houses_own_purposes_are_nobody_elses(ring: KeyRing, home: Hom
     again = await ring.rotate(home.owner, "the house's", purpose)
     assert again.id == made.id
     assert ring.find(again.secret).purpose == purpose
+
+
+async def test_after_a_rotation_both_secrets_open_for_a_while(
+    ring: KeyRing, home: Home, clock: ManualClock, database: Database
+):
+    made = await ring.create(home.owner, "laptop")
+    renewed = await ring.renew(home.owner, made.id, grace_s=60)
+    assert (renewed.id, renewed.name) == (made.id, "laptop")
+    fresh = KeyRing(database, PEPPER, clock)
+    await fresh.reload()
+    for each in (ring, fresh):
+        assert each.find(made.secret) == each.find(renewed.secret)
+    clock.move(60 * _S)
+    for each in (ring, fresh):
+        each.find(renewed.secret)
+        with pytest.raises(Unauthenticated, match="expired"):
+            each.find(made.secret)
+    (shown,) = await ring.list(home.owner)
+    assert shown.last4 == renewed.secret[-4:]
+
+
+async def test_only_the_last_secret_has_a_grace(ring: KeyRing, home: Home):
+    first = await ring.create(home.owner, "laptop")
+    second = await ring.renew(home.owner, first.id, grace_s=60)
+    third = await ring.renew(home.owner, first.id, grace_s=60)
+    ring.find(third.secret)
+    ring.find(second.secret)
+    with pytest.raises(Unauthenticated):
+        ring.find(first.secret)
+    await ring.revoke(home.owner, first.id)
+    for each in (second, third):
+        with pytest.raises(Unauthenticated):
+            ring.find(each.secret)
+
+
+async def test_a_grace_does_not_outlive_the_key(ring: KeyRing, home: Home, clock: ManualClock):
+    made = await ring.create(home.owner, "brief", expires_ns=clock.now_ns() + _S)
+    renewed = await ring.renew(home.owner, made.id, grace_s=60)
+    clock.move(_S)
+    for each in (made, renewed):
+        with pytest.raises(Unauthenticated):
+            ring.find(each.secret)
+    with pytest.raises(NotFound):
+        await ring.renew(home.owner, made.id, grace_s=60)
+
+
+async def test_without_grace_the_former_secret_ends_at_once(ring: KeyRing, home: Home):
+    made = await ring.create(home.owner, "laptop")
+    await ring.renew(home.owner, made.id, grace_s=0)
+    with pytest.raises(Unauthenticated):
+        ring.find(made.secret)
+
+
+async def test_what_may_not_be_rotated(ring: KeyRing, home: Home):
+    made = await ring.create(home.owner, "laptop")
+    house = await ring.rotate(home.chat, "the chat", "chat")
+    for odd in (-1, 30 * 86_400 + 1, float("inf"), float("nan")):
+        with pytest.raises(InvalidRequest):
+            await ring.renew(home.owner, made.id, grace_s=odd)
+    with pytest.raises(InvalidRequest, match="each start"):
+        await ring.renew(home.owner, house.id, grace_s=0)
+    await ring.revoke(home.owner, made.id)
+    for scope, identifier in ((home.owner, made.id), (home.chat, made.id), (home.owner, "\x00")):
+        with pytest.raises(NotFound):
+            await ring.renew(scope, identifier, grace_s=0)
+
+
+async def test_scopes_are_kept_with_the_key(ring: KeyRing, home: Home):
+    scopes = KeyScopes(models=("qwen*",), routes=("chat",), purposes=("ci",))
+    made = await ring.create(home.owner, "runner", "ci", scopes=scopes)
+    assert ring.find(made.secret).scopes == scopes
+    renewed = await ring.renew(home.owner, made.id, grace_s=0)
+    assert ring.find(renewed.secret).scopes == scopes
+    assert (await ring.list(home.owner))[0].scopes == scopes
+    with pytest.raises(InvalidRequest, match="must be among"):
+        await ring.create(home.owner, "runner", "api", scopes=scopes)
