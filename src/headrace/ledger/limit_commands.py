@@ -15,7 +15,7 @@ from headrace.net.operator import ask, live
 _COLUMNS = ("of", "id", "limit", "per", "maximum", "used")
 _RIGHT = frozenset(("maximum", "used"))
 _NODES = ("organisation", "team", "account", "key")
-_KINDS = ("requests", "input_tokens", "output_tokens", "concurrent")
+_RATES = ("requests", "input_tokens", "output_tokens")
 _EMPTY = "no limits; set one with: headrace limits set key ID requests/minute 60"
 
 
@@ -87,10 +87,10 @@ def _add_what(to: argparse.ArgumentParser) -> None:
 
 def _split(what: str) -> tuple[str, str]:
     """The kind and the period of `requests/minute` or `concurrent`."""
+    if what == "concurrent":
+        return what, "now"
     kind, _, period = what.partition("/")
-    if kind == "concurrent" and not period:
-        period = "now"
-    if kind not in _KINDS or (period not in {"minute", "day"} and what != "concurrent"):
+    if kind not in _RATES or period not in {"minute", "day"}:
         raise InvalidRequest(
             f"{what!r} is no limit",
             hint="Write requests/minute, input_tokens/day, output_tokens/minute or concurrent.",
