@@ -40,7 +40,7 @@ async def scripted_round(folder: Path, clients: int, seed: int) -> Tally:
 async def real_round(folder: Path, clients: int, seed: int) -> Tally:
     installed = Library(Path.home() / ".cache" / "headrace-tests").pull(DEFAULT_MODEL)
     engine = make_engine(installed, folder, slots=4)
-    return await one(folder, engine, clients, seed, longest_s=4.0)
+    return await one(folder, engine, clients, seed, longest_s=12.0)
 
 
 async def one(

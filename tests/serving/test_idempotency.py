@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 from pyreqwest.client import ClientBuilder
+from sqlalchemy import Connection
 from starlette.types import Message, Send
 
 from headrace.core.clock import ManualClock
@@ -17,7 +18,9 @@ from headrace.core.errors import Conflict, EngineFailed, InvalidRequest
 from headrace.core.scope import Scope
 from headrace.ledger.charge import Once
 from headrace.serving.idempotency import Idempotency, Keyed
+from headrace.store import idempotent_replies as rows_of_keys
 from headrace.store.database import Database
+from headrace.store.idempotent_replies import Claim
 from support.callers import make_caller
 from support.people import move_in
 from support.serving import Api, scripted, served_api
@@ -39,12 +42,21 @@ class Desk:
         self.clock = ManualClock()
         self.scope: Scope = database.write_now(move_in).member
         self.idempotency = Idempotency(
-            database, b"p" * 32, self.clock, kept_s=_DAY_S, bytes_max=bytes_max
+            database,
+            b"p" * 32,
+            self.clock,
+            kept_s=_DAY_S,
+            bytes_max=bytes_max,
+            charged=self.charged,
         )
+        self.charged_nano: dict[str, int] = {}
         self.answers = 0
         self.tries: list[Once] = []
         self.go_on = asyncio.Event()
         self.go_on.set()
+
+    async def charged(self, work_id: str) -> int:
+        return self.charged_nano.get(work_id, 0)
 
     async def ask(self, *, body: bytes = b"{}", answer: str = "stream", **other: str) -> "Sent":
         scope = Scope(self.scope.organisation_id, self.scope.account_id)
@@ -271,6 +283,56 @@ async def test_the_record_is_there_before_the_last_bytes_leave(desk: Desk):
         await desk.idempotency.run(asked, Vanishing([]), desk.stream)
     assert (await desk.ask()).body == b"".join(CHUNKS)
     assert desk.answers == 1
+
+
+async def die_in_the_midst(desk: Desk) -> None:
+    """As a process does that is killed after the charge and before the reply is recorded."""
+
+    class Killed(BaseException):
+        pass
+
+    async def answer(send: Send, once: Once) -> bool:
+        del send
+        desk.tries.append(once)
+        desk.charged_nano[once.id] = 700
+        raise Killed
+
+    def release_nothing(connection: Connection, held: Claim, **_: object) -> None:
+        del connection, held
+
+    asked = Keyed("k-1", make_caller("key", desk.scope), "/v1/messages", b"{}")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(rows_of_keys, "release", release_nothing)
+        with pytest.raises(Killed):
+            await desk.idempotency.run(asked, Sent([]), answer)
+
+
+async def test_after_a_crash_the_next_try_knows_what_was_charged(desk: Desk):
+    await die_in_the_midst(desk)
+    with pytest.raises(Conflict):
+        await desk.ask()
+    await desk.idempotency.release_left()
+    await desk.ask()
+    first, second = desk.tries
+    assert first.id == second.id
+    assert (first.charged_nano, second.charged_nano, second.credit_nano) == (0, 700, 700)
+
+
+async def test_another_request_under_a_key_that_is_free_again_is_other_work(desk: Desk):
+    await die_in_the_midst(desk)
+    desk.clock.move(61 * _NS_PER_S)
+    await desk.ask(body=b"[]")
+    first, second = desk.tries
+    assert first.id != second.id
+    assert second.charged_nano == 0
+
+
+async def test_old_claims_are_forgotten_with_what_was_charged(desk: Desk):
+    await die_in_the_midst(desk)
+    desk.clock.move(2 * _DAY_S * _NS_PER_S)
+    await desk.idempotency.forget_expired()
+    await desk.ask()
+    assert desk.tries[-1].charged_nano == 0
 
 
 @pytest.fixture

@@ -122,6 +122,15 @@ class Idempotency:
                 await asyncio.shield(self._release(found, opened=once.opened))
         await recorder.finish()
 
+    async def release_left(self) -> None:
+        """Let the keys be used again whose calls a dead predecessor of this process ran.
+
+        Raises:
+            StoreError: The database refuses.
+        """
+        now_ns = self._clock.now_ns()
+        await self._database.write(lambda connection: rows.release_all(connection, now_ns=now_ns))
+
     async def forget_expired(self) -> None:
         """Delete what is no longer kept; worth calling every hour or so.
 

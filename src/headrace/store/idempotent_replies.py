@@ -98,6 +98,15 @@ def release(connection: Connection, held: Claim, *, now_ns: int, kept: bool) -> 
         connection.execute(delete(idempotent_reply).where(*_of(held)))
 
 
+def release_all(connection: Connection, *, now_ns: int) -> None:
+    """Give up the claims of calls that a process which is gone ran.
+
+    Takes no scope: they are whoever's it served.
+    """
+    left = (idempotent_reply.c.status_code.is_(None), idempotent_reply.c.expires_ns > now_ns)
+    connection.execute(update(idempotent_reply).where(*left).values(expires_ns=now_ns))
+
+
 def forget_expired(connection: Connection, *, now_ns: int, claimed_before_ns: int) -> int:
     """Delete replies whose time is over and claims that are old; how many they were."""
     gone = delete(idempotent_reply).where(

@@ -76,6 +76,7 @@ async def lay_ground(
         bytes_max=settings.idempotency_bytes_max,
         charged=Tries(database, journal.directory).charged,
     )
+    await idempotency.release_left()
     await stack.enter_async_context(background(keep_forgetting(idempotency)))
     installed = {place.engine.model.id: place.engine.model for place in served.places}
     upstreams = make_upstreams(settings.routing, installed, data=settings.data, clock=clock)
