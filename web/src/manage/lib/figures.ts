@@ -13,6 +13,10 @@ export function short(value: number): string {
   return `${scaled.toFixed(scaled < 10 ? 2 : scaled < 100 ? 1 : 0).replace(/\.0+$/, '')}${unit}`;
 }
 
+/** So many a second or a minute: one decimal where it says something. */
+export const rate = (value: number): string =>
+  value < 100 ? String(Math.round(value * 10) / 10) : short(Math.round(value));
+
 /** Percent with one decimal, without it where it says nothing. */
 export const percentage = (value: number): string =>
   `${value.toFixed(1).replace(/\.0$/, '')} %`.replace(/^-/, '−');
