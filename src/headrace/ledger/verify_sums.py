@@ -15,7 +15,7 @@ from headrace.store.spend import DAY_NS, HOUR_NS
 
 _PRICE = SPEND_FIGURES.index("price_nano")
 _TALK_PRICE = 3
-_TALK_FIGURES = 5
+_TALK_FIGURES = 6
 _AT_ONCE = 1_000
 
 

@@ -6,7 +6,7 @@ Nothing here takes a scope: the books are proved as a whole, by whoever runs Hea
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, text
 
 from headrace.store import generations as receipts
 from headrace.store.audit import Event
@@ -61,7 +61,7 @@ def open_rows(connection: Connection, worker: str) -> tuple[Generation, ...]:
 def count_by_worker(connection: Connection) -> dict[str, int]:
     """How many receipts each worker's journal has made."""
     query = select(generation.c.worker, func.count()).group_by(generation.c.worker)
-    return dict(connection.execute(query).tuples().all())
+    return {str(worker): int(count) for worker, count in connection.execute(query)}
 
 
 def generations(connection: Connection, identifiers: Sequence[str]) -> dict[str, Generation]:
@@ -98,7 +98,7 @@ def count_events(connection: Connection) -> int:
 def balances(connection: Connection) -> Iterator[tuple[str, Balance]]:
     """All balances, each with its organisation."""
     columns = (balance.c.organisation_id, balance.c.name, balance.c.amount_nano, balance.c.entries)
-    for organisation_id, name, amount, entries in connection.execute(select(*columns)).tuples():
+    for organisation_id, name, amount, entries in connection.execute(select(*columns)):
         yield organisation_id, Balance(name, amount, entries)
 
 
@@ -165,14 +165,23 @@ def months_off(connection: Connection) -> Iterator[Difference]:
 
 
 def conversations_off(connection: Connection) -> Iterator[Difference]:
-    """Conversations that are not the sums of their receipts: organisation and conversation."""
+    """Conversations that are not the sums of their receipts: organisation and conversation.
+
+    The last figure is by how much their last use is off.
+    """
     names = ("calls", "input_tokens", "output_tokens", "price_nano", "cost_nano")
     figures = ", ".join(f"-COALESCE({_OF_CALL.get(n, n)}, 0)" for n in names)
-    parts = (
-        f"SELECT organisation_id, conversation_id, {figures} FROM generation"  # noqa: S608
+    key = "organisation_id, conversation_id"
+    both = (
+        f"SELECT {key}, {', '.join(names)}, last_ns, 0 AS call_ns FROM spend_conversation"  # noqa: S608
+        f" UNION ALL SELECT {key}, {figures}, 0, started_ns FROM generation"
         " WHERE stop IS NOT NULL AND conversation_id IS NOT NULL"
     )
-    query = _difference("organisation_id, conversation_id", names, "spend_conversation", parts)
+    off = [*(f"SUM({name})" for name in names), "MAX(last_ns) - MAX(call_ns)"]
+    query = (
+        f"SELECT {key}, {', '.join(off)} FROM ({both}) AS both_sides GROUP BY {key}"  # noqa: S608
+        f" HAVING {' OR '.join(f'{one} <> 0' for one in off)}"
+    )
     return _differences(connection, query, 2)
 
 
@@ -189,7 +198,7 @@ def hours_off(connection: Connection) -> Iterator[Difference]:
 
 
 def _differences(connection: Connection, query: str, keys: int) -> Iterator[Difference]:
-    for row in map(tuple, connection.exec_driver_sql(query)):
+    for row in map(tuple, connection.execute(text(query))):
         yield Difference(row[:keys], tuple(map(int, row[keys:])))
 
 
@@ -213,7 +222,7 @@ def hard_budgets(connection: Connection) -> list[HardBudget]:
 def budget_changes(connection: Connection) -> dict[str, int]:
     """When each object named in the audit log was last changed."""
     query = select(audit.c.object_id, func.max(audit.c.time_ns)).group_by(audit.c.object_id)
-    return dict(connection.execute(query).tuples().all())
+    return {row[0]: row[1] for row in map(tuple, connection.execute(query))}
 
 
 def charged_hours(connection: Connection, node_id: str, from_ns: int) -> list[tuple[int, int]]:
@@ -224,7 +233,7 @@ def charged_hours(connection: Connection, node_id: str, from_ns: int) -> list[tu
         .group_by(spend_hour.c.hour_ns)
         .order_by(spend_hour.c.hour_ns)
     )
-    return [(hour_ns, int(nano)) for hour_ns, nano in connection.execute(query).tuples()]
+    return [(hour_ns, int(nano)) for hour_ns, nano in connection.execute(query)]
 
 
 def grants(connection: Connection, budget_id: str) -> list[tuple[int, int]]:
@@ -234,4 +243,4 @@ def grants(connection: Connection, budget_id: str) -> list[tuple[int, int]]:
         .where(budget_grant.c.budget_id == budget_id)
         .group_by(budget_grant.c.window_ns)
     )
-    return [(window_ns, int(nano)) for window_ns, nano in connection.execute(query).tuples()]
+    return [(window_ns, int(nano)) for window_ns, nano in connection.execute(query)]
