@@ -7,17 +7,20 @@ from typing import Any
 
 import msgspec
 import pytest
+from sqlalchemy import Connection
 from starlette.types import ASGIApp
 
 from headrace.core.clock import ManualClock
 from headrace.edge.routes import create_app
+from headrace.ledger.assets import ASSETS_MAX
 from headrace.ledger.audit import AuditLog
 from headrace.ledger.journal import Journal
 from headrace.ledger.machines import Machines
 from headrace.ledger.projection import Projector
 from headrace.serving.admin.machines import asset_routes, machine_routes
 from headrace.serving.app import not_found
-from headrace.store import balances
+from headrace.store import assets, balances
+from headrace.store.assets import Asset
 from headrace.store.database import Database
 from support.admin import AsSaid, audited
 from support.asgi import Reply, request
@@ -123,6 +126,19 @@ async def test_an_asset_enters_the_books_once(office: Office) -> None:
         f"training:{DIGEST}": -5_000,
     }
     assert [one.action for one in audited(office.journal)] == ["asset.created"]
+
+
+async def test_there_is_room_for_so_many_assets(office: Office) -> None:
+    def work(connection: Connection) -> None:
+        for number in range(ASSETS_MAX):
+            asset = Asset(f"upstream:gpu/{number}", 1, 1, 1)
+            assets.add(connection, office.people.owner, asset)
+
+    await office.database.write(work)
+    body = {"release_digest": DIGEST, "cost_nano": 1, "planned_tokens": 1}
+    refused = await office.ask("POST", "assets", body)
+    assert refused.status == 409
+    assert "most there can be" in refused.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(

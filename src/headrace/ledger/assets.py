@@ -14,7 +14,8 @@ from headrace.store import assets as rows
 from headrace.store.assets import Asset
 from headrace.store.database import Database
 
-_PLACES = 512
+ASSETS_MAX = 512
+"""How many the page has room for."""
 _DIGEST, _LEFT, _FIELDS = range(3)
 
 
@@ -55,7 +56,7 @@ class Assets:
         self._database = database
         self._scope = scope
         self._known: Mapping[str, _Known] = {}
-        self._page = SharedPage(path, _PLACES * _FIELDS, alone=alone)
+        self._page = SharedPage(path, ASSETS_MAX * _FIELDS, alone=alone)
         if first:
             with self._page as words:
                 words[:] = memoryview(bytes(words.nbytes)).cast("q")
@@ -104,8 +105,8 @@ def _place(words: memoryview, release_digest: str, unpaid_nano: int) -> int | No
     """Where a release stands in the page, put there if it is new; None in a full page."""
     hashed = hashlib.sha256(release_digest.encode()).digest()
     mark = int.from_bytes(hashed[:8], signed=True) or 1
-    for step in range(_PLACES):
-        place = (mark + step) % _PLACES * _FIELDS
+    for step in range(ASSETS_MAX):
+        place = (mark + step) % ASSETS_MAX * _FIELDS
         if words[place + _DIGEST] == mark:
             return place
         if not words[place + _DIGEST]:

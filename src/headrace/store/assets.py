@@ -26,11 +26,6 @@ def add(connection: Connection, scope: Scope, asset: Asset) -> None:
     connection.execute(insert(release_asset).values(row))
 
 
-def get(connection: Connection, scope: Scope, digest: str) -> Asset | None:
-    """The organisation's asset of that release."""
-    return next((one for one in every(connection, scope) if one.release_digest == digest), None)
-
-
 def every(connection: Connection, scope: Scope) -> tuple[Asset, ...]:
     """All assets of the organisation, oldest first."""
     query = (

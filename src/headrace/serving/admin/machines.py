@@ -13,6 +13,7 @@ from headrace.core.clock import Clock
 from headrace.core.errors import Conflict, InvalidRequest, NotFound
 from headrace.edge.routes import Rule, RuledRoute, json_response, route
 from headrace.ledger.accrual import asset_posting
+from headrace.ledger.assets import ASSETS_MAX
 from headrace.ledger.audit import AuditLog
 from headrace.ledger.energy import Source
 from headrace.ledger.journal import Journal
@@ -171,8 +172,11 @@ def asset_routes(
         asset = Asset(body.release_digest, body.cost_nano, body.planned_tokens, clock.now_ns())
 
         def work(connection: Connection) -> None:
-            if rows.get(connection, scope, asset.release_digest) is not None:
+            known = rows.every(connection, scope)
+            if any(one.release_digest == asset.release_digest for one in known):
                 raise Conflict(f"{asset.release_digest} is an asset already")
+            if len(known) >= ASSETS_MAX:
+                raise Conflict(f"there are {ASSETS_MAX} assets, which is the most there can be")
             rows.add(connection, scope, asset)
 
         await database.write(work)
