@@ -46,7 +46,7 @@ class Guard:
             if message["type"] == "http.response.start":
                 headers = message["headers"]
                 headers.extend(_HEADERS)
-                if all(name != b"content-security-policy" for name, _ in headers):
+                if b"content-security-policy" not in dict(headers):
                     headers.append(_DEFAULT_CSP)
             await send(message)
 

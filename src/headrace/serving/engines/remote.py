@@ -257,7 +257,7 @@ class RemoteEngine:
         reply = await self._post(
             self._speech.path + query, rewritten.body, timeouts, passage.headers
         )
-        watch = remote_relay.Watch(self._speech, strip_usage=rewritten.strip_usage)
+        strip_usage = rewritten.strip_usage
         del rewritten  # prompts are long, and so may answers be
         done = False
         try:
@@ -266,6 +266,7 @@ class RemoteEngine:
             if not passage.stream:
                 yield await self._whole(reply)
                 return
+            watch = remote_relay.Watch(self._speech, strip_usage=strip_usage)
             while not done and (data := await reply.read()):
                 for passed in watch.take(data):
                     done = watch.ended
