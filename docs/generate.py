@@ -68,8 +68,15 @@ Every route states who may call it:
 |---|---|
 | public | anybody who reaches the port |
 | key | holders of an API key: `Authorization: Bearer hr-…` or `x-api-key: hr-…` |
-| session | people signed in to the chat; changes must come from its own pages |
-| operator | commands of the user who runs `headrace up`, by the run file's credential |
+| session | everybody who is signed in |
+| member | those of them who may call models and change what is their own: all but viewers |
+| viewer | those who may see the organisation's figures: owners, admins, viewers |
+| admin | owners and admins |
+| owner | owners |
+
+From `session` on, a browser comes with the cookie of a session, and changes must come from
+Headrace's own pages; commands of the user who runs `headrace up` come with the run file's
+credential, which is the owner's. [Roles](../guides/accounts.md#roles) say more.
 
 Every reply, of a public route too, goes through the [guard](../concepts/safety.md): the
 Host must be one that is served, and no foreign Origin is taken. `GET` includes `HEAD`.
