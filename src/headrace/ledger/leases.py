@@ -73,6 +73,7 @@ class Leases:
                 raise
             window.grant(found.extra_nano)
             window.ceiling_nano = found.ceiling_nano
+            window.row_nano = found.row_nano
             dry = found.extra_nano < want_nano
             window.dry_until_s = asyncio.get_running_loop().time() + _DRY_S if dry else 0.0
 
@@ -85,12 +86,12 @@ class Leases:
 
     async def give_back_idle(self, window: Window) -> None:
         """Give back the room of a window that nobody used for a while."""
-        if window.rests() and window.room_nano and not window.waiting:
+        if window.rests() and _is_more_than_used(window) and not window.waiting:
             await self.renew(window)
 
     async def end(self, window: Window) -> bool:
         """Take back the grant of a window that is over; False while its rows are not complete."""
-        if window.room_nano:
+        if _is_more_than_used(window):
             return False
         worker, name, seq = self._journal.worker, name_of(self._journal.worker), window.last_seq
 
@@ -110,7 +111,7 @@ class Leases:
             task.cancel()
         await asyncio.gather(*pumps, return_exceptions=True)
         for window in windows:
-            if window.room_nano:
+            if _is_more_than_used(window):
                 await self.renew(window)
 
     async def _pump(self, window: Window) -> None:
@@ -128,3 +129,7 @@ class Leases:
                 window.waiting.popleft().end(error=error)
         finally:
             window.pump = None
+
+
+def _is_more_than_used(window: Window) -> bool:
+    return window.row_nano > window.granted_nano - window.room_nano

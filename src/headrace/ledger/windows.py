@@ -44,7 +44,8 @@ class Window:
 
     `room_nano` is what it may still hold: what is granted less what is spent and held.
     `ceiling_nano` is the most that it could ever spend here, if everybody else spends nothing
-    more. Until `dry_until_s` of the event loop's time nothing can be added to what is granted.
+    more. `row_nano` is what others see as taken, never less than what is used. Until
+    `dry_until_s` of the event loop's time nothing can be added to what is granted.
     """
 
     __slots__ = (
@@ -60,6 +61,7 @@ class Window:
         "refused",
         "resting_ticks",
         "room_nano",
+        "row_nano",
         "seen",
         "spent_nano",
         "start_ns",
@@ -75,6 +77,7 @@ class Window:
         self.granted_nano = 0
         self.spent_nano = 0
         self.room_nano = 0
+        self.row_nano = 0
         self.ceiling_nano = 0
         self.dry_until_s = -inf
         self.floors: dict[str, int] = {}

@@ -76,10 +76,15 @@ class Spending(NamedTuple):
 
 
 class Lease(NamedTuple):
-    """What a worker may use beyond what it has spent and holds, and the most it can ever spend."""
+    """What a worker may use of a window, and what its row says.
+
+    `extra_nano` is beyond what it has spent and holds; below 0 while more is used than the limit
+    allows, by whomever. `ceiling_nano` is the most that it could ever spend.
+    """
 
     extra_nano: int
     ceiling_nano: int
+    row_nano: int
 
 
 def add(connection: Connection, scope: Scope, made: Budget) -> None:
@@ -218,11 +223,13 @@ def lease(
         for one in others
     )
     rest_nano = limit_nano - taken - used_nano
-    extra_nano = 0
+    extra_nano = min(rest_nano, 0)
     if want_nano and rest_nano >= max(1, least_nano):
         extra_nano = min(rest_nano, max(want_nano, rest_nano * _SLICE_PERCENT // _WHOLE_PERCENT))
-    _grant(connection, budget_id, span.start_ns, worker, used_nano + extra_nano)
-    return Lease(extra_nano, limit_nano - sum(spent.get(one, 0) for one in others))
+    row_nano = used_nano + max(extra_nano, 0)
+    _grant(connection, budget_id, span.start_ns, worker, row_nano)
+    ceiling_nano = limit_nano - sum(spent.get(one, 0) for one in others)
+    return Lease(extra_nano, ceiling_nano, row_nano)
 
 
 def granted(connection: Connection, budget_id: str, window_ns: int) -> dict[str, int]:
