@@ -13,11 +13,22 @@ from headrace.core.limits import LimitState
 _NS_PER_S = 1_000_000_000
 _MS_PER_S = 1_000
 _S_PER_MINUTE, _S_PER_HOUR = 60, 3_600
-_TOKENS = frozenset(("input_tokens", "output_tokens"))
 _ANTHROPIC = "anthropic"
+_MOMENT_LENGTH = len("2026-01-01T12:00:00")
 _YEAR_9999_S = 253_402_300_799
+_PARTS = ("limit", "remaining", "reset")
 
 Header = tuple[bytes, bytes]
+_Names = tuple[bytes, ...]
+
+_OPENAI_NAMES: dict[str, _Names] = {
+    name: tuple(f"x-ratelimit-{part}-{name}".encode() for part in _PARTS)
+    for name in ("requests", "tokens")
+}
+_ANTHROPIC_NAMES: dict[str, _Names] = {
+    name.replace("-", "_"): tuple(f"anthropic-ratelimit-{name}-{part}".encode() for part in _PARTS)
+    for name in ("requests", "tokens", "input-tokens", "output-tokens")
+}
 
 
 def rate_headers(dialect: str, states: Sequence[LimitState], now_ns: int) -> list[Header]:
@@ -30,16 +41,21 @@ def rate_headers(dialect: str, states: Sequence[LimitState], now_ns: int) -> lis
         states: From `Ticket.states()` or `RateLimited.limits`.
         now_ns: The wall time, from which Anthropic's headers count.
     """
-    spelled = _anthropic if dialect == _ANTHROPIC else _openai
+    anthropic = dialect == _ANTHROPIC
+    names = _ANTHROPIC_NAMES if anthropic else _OPENAI_NAMES
     headers: list[Header] = []
+    tokens: LimitState | None = None
     for state in states:
-        if state.kind == "requests":
-            headers += spelled("requests", state, now_ns)
-        elif state.kind in _TOKENS and dialect == _ANTHROPIC:
-            headers += _anthropic(state.kind.replace("_", "-"), state, now_ns)
-    tokens = min((s for s in states if s.kind in _TOKENS), key=_least_left, default=None)
+        if state.kind in names:
+            reset = _moment(now_ns, state.reset_s) if anthropic else _duration(state.reset_s)
+            headers += _told(names[state.kind], state, reset)
+        if state.kind in {"input_tokens", "output_tokens"} and (
+            tokens is None or _least_left(state) < _least_left(tokens)
+        ):
+            tokens = state
     if tokens is not None:
-        headers += spelled("tokens", tokens, now_ns)
+        reset = _moment(now_ns, tokens.reset_s) if anthropic else _duration(tokens.reset_s)
+        headers += _told(names["tokens"], tokens, reset)
     return headers
 
 
@@ -47,21 +63,13 @@ def _least_left(state: LimitState) -> tuple[int, float]:
     return state.remaining, -state.reset_s
 
 
-def _openai(name: str, state: LimitState, _: int) -> list[Header]:
-    return [
-        (f"x-ratelimit-limit-{name}".encode(), b"%d" % state.maximum),
-        (f"x-ratelimit-remaining-{name}".encode(), b"%d" % state.remaining),
-        (f"x-ratelimit-reset-{name}".encode(), _duration(state.reset_s)),
-    ]
-
-
-def _anthropic(name: str, state: LimitState, now_ns: int) -> list[Header]:
-    begin = f"anthropic-ratelimit-{name}-"
-    return [
-        (f"{begin}limit".encode(), b"%d" % state.maximum),
-        (f"{begin}remaining".encode(), b"%d" % state.remaining),
-        (f"{begin}reset".encode(), _moment(now_ns, state.reset_s)),
-    ]
+def _told(names: _Names, state: LimitState, reset: bytes) -> tuple[Header, Header, Header]:
+    limit, remaining, reset_name = names
+    return (
+        (limit, b"%d" % state.maximum),
+        (remaining, b"%d" % state.remaining),
+        (reset_name, reset),
+    )
 
 
 def _duration(seconds: float) -> bytes:
@@ -79,4 +87,5 @@ def _duration(seconds: float) -> bytes:
 def _moment(now_ns: int, after_s: float) -> bytes:
     """As RFC 3339 writes one, in UTC; rounded up to a second."""
     at_s = min(ceil(now_ns / _NS_PER_S + after_s), _YEAR_9999_S)
-    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ").encode()
+    # Not strftime, which takes several times as long.
+    return datetime.fromtimestamp(at_s, UTC).isoformat().encode()[:_MOMENT_LENGTH] + b"Z"
