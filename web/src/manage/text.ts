@@ -100,7 +100,7 @@ export const words = {
     by === 'Day' ? `${what} a ${step}` : `${what} a ${step}, by ${by.toLowerCase()}`,
   noSpend: 'No calls in this span',
   noSpendBody: 'Choose a longer span or fewer filters. Calls stand here as soon as they end.',
-  drillNote: 'Figures are exact to the nano-dollar; hover a sum to see all of it.',
+  drillNote: 'All sums are exact to the nano-dollar; the files hold every digit.',
   plotOf: (label: string) => `Plot: ${label}. Arrow keys read it column by column.`,
   asTable: 'Show as a table',
 
