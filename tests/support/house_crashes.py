@@ -33,7 +33,10 @@ from support.running import Running, write_script
 from support.upstream import replied, streamed
 
 _CALLERS = 6
-_LIFE_S_MAX = 1.0
+# So many calls end, or so much time passes, until the next kill.
+_CALLS_MAX = 60
+_WAIT_S_MAX = 2.0
+_INSTANT_S_MAX = 0.02
 _KILLED_WORKERS_MAX = 3
 _POINTS_PER_FOLDER = 200
 _GONE_S_MAX = 20.0
@@ -94,11 +97,11 @@ def _one_life(folder: Path, url: str, state: Crashes, seed: int) -> None:
         load = _Load(running, random.Random(f"{seed} {state.lives} load"))
         load.start()
         for _ in range(chance.randint(0, _KILLED_WORKERS_MAX)):
-            time.sleep(chance.uniform(0, _LIFE_S_MAX))
+            load.wait(chance)
             killed = _kill(_workers(running)[-1:])
             state.workers_killed += killed
             state.points += killed
-        time.sleep(chance.uniform(0, _LIFE_S_MAX))
+        load.wait(chance)
         pids = [*_workers(running), running.process.pid]
         chance.shuffle(pids)
         if chance.random() < 0.5:
@@ -193,6 +196,14 @@ class _Load:
         ]
         for thread in self._threads:
             thread.start()
+
+    def wait(self, chance: random.Random) -> None:
+        """Until some more calls have ended, and then an instant in the middle of others."""
+        ended = len(self._told) + self._refused + chance.randrange(_CALLS_MAX)
+        until = time.monotonic() + _WAIT_S_MAX
+        while len(self._told) + self._refused < ended and time.monotonic() < until:
+            time.sleep(_INSTANT_S_MAX / 4)
+        time.sleep(chance.uniform(0, _INSTANT_S_MAX))
 
     def end(self) -> tuple[dict[str, int], int]:
         """What was told to be charged, and how many calls were refused."""
