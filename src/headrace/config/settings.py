@@ -63,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     head_wait_s: float
     drain_s: float
     charge_before_last_byte: bool
+    budget_wait_s: float
     responses_days: int
     moderation_model: str | None
     oidc_issuer: str | None
@@ -347,6 +348,12 @@ SETTINGS: tuple[Setting, ...] = (
         _boolean,
         _constant(value=True),
         "Whether an answer's last byte waits until its charge is on the disk.",
+    ),
+    Setting(
+        "budget_wait_s",
+        _seconds,
+        _constant(2.0),
+        "How long a call waits for others to give back what they hold of a budget.",
     ),
     Setting("responses_days", _days, _constant(30), "How long stored responses are kept, in days."),
     Setting(

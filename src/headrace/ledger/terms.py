@@ -14,7 +14,7 @@ from headrace.ledger.limits import Limits
 from headrace.ledger.machines import Machines
 from headrace.ledger.meter import Meter
 from headrace.ledger.price_book import PriceBook
-from headrace.ledger.reservations import Reservations
+from headrace.ledger.reservations import WAIT_S, Reservations
 from headrace.ledger.share_clock import ShareClock
 from headrace.store.database import Database
 
@@ -57,6 +57,7 @@ class Terms(msgspec.Struct, frozen=True):
         machines: Sequence[str],
         first_targets: Mapping[str, str],
         process: Process,
+        budget_wait_s: float = WAIT_S,
     ) -> "Terms":
         """Join them; nothing is read until `reload`.
 
@@ -69,6 +70,7 @@ class Terms(msgspec.Struct, frozen=True):
             machines: Names of the machines of our own, the same in every process.
             first_targets: As `PriceBook` takes them.
             process: Which process this is.
+            budget_wait_s: How long a call waits for what others hold of a budget.
 
         Raises:
             StoreError: The shared memory cannot be made.
@@ -101,7 +103,9 @@ class Terms(msgspec.Struct, frozen=True):
             share_clock=shares,
             costs=Costs(prices, owned, assets, shares),
             limits=limits,
-            reservations=Reservations(database, journal, clock, alone=process.alone),
+            reservations=Reservations(
+                database, journal, clock, alone=process.alone, wait_s=budget_wait_s
+            ),
             journal=journal,
         )
 

@@ -80,6 +80,7 @@ async def open_books(
         machines=machines_of(settings.routing),
         first_targets=first_targets(upstreams.routes),
         process=Process(0, settings.workers + 1 if settings.workers > 1 else 1),
+        budget_wait_s=settings.budget_wait_s,
     )
     stack.push_async_callback(terms.close)
     await terms.reload()

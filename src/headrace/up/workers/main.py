@@ -141,6 +141,7 @@ async def _make_terms(
         machines=machines_of(settings.routing),
         first_targets=first_targets(routes),
         process=Process(start.number, start.share + 1),
+        budget_wait_s=settings.budget_wait_s,
     )
     stack.push_async_callback(terms.close)
     return terms
