@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Generic, TextIO, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
@@ -96,7 +96,7 @@ def when(time_ns: int | None) -> str:
     return datetime.fromtimestamp(time_ns // _NS_PER_S, UTC).strftime("%Y-%m-%d %H:%M")
 
 
-def show_spend(report: Spend, to: TextIO = sys.stdout) -> None:
+def show_spend(report: Spend) -> None:
     """Spending, with a bar for each row."""
     most = max((row.price_nano or row.cost_nano for row in report.rows), default=0)
 
@@ -113,10 +113,10 @@ def show_spend(report: Spend, to: TextIO = sys.stdout) -> None:
         Column[SpendRow]("", share, right=False),
     )
     total = SpendRow(**msgspec.structs.asdict(report.totals), id="", name="all", receipts="")
-    _print(to, _span(report.from_ns, report.to_ns), table(columns, (*report.rows, total)))
+    _print(_span(report.from_ns, report.to_ns), table(columns, (*report.rows, total)))
 
 
-def show_units(report: Units, to: TextIO = sys.stdout) -> None:
+def show_units(report: Units) -> None:
     """Tokens and changes of code."""
     models = (
         Column[ModelUnit]("model", lambda row: row.model_id, right=False),
@@ -133,10 +133,10 @@ def show_units(report: Units, to: TextIO = sys.stdout) -> None:
     accepted = (*report.changes, report.all_changes)
     span = _span(report.from_ns, report.to_ns)
     parts = (span, table(models, report.models), table(changes, accepted))
-    _print(to, *parts)
+    _print(*parts)
 
 
-def show_margin(report: Margin, to: TextIO = sys.stdout) -> None:
+def show_margin(report: Margin) -> None:
     """Margins by model, team and account."""
     most = max((abs(row.margin_nano) for row in report.models), default=0)
 
@@ -154,7 +154,6 @@ def show_margin(report: Margin, to: TextIO = sys.stdout) -> None:
     rows = (*report.models, report.total)
     idle = f"idle machines {usd(report.idle_nano)}, margin after them {usd(report.after_idle_nano)}"
     _print(
-        to,
         _span(report.from_ns, report.to_ns),
         table(columns("model"), rows),
         table(columns("team"), report.teams),
@@ -163,7 +162,7 @@ def show_margin(report: Margin, to: TextIO = sys.stdout) -> None:
     )
 
 
-def show_payback(report: Payback, to: TextIO = sys.stdout) -> None:
+def show_payback(report: Payback) -> None:
     """Releases and their training."""
     columns = (
         Column[PaybackRow](
@@ -181,10 +180,10 @@ def show_payback(report: Payback, to: TextIO = sys.stdout) -> None:
     )
     rows = report.rows
     nothing = "no release has a cost of training; set one with: headrace assets"
-    _print(to, table(columns, rows) if rows else nothing)
+    _print(table(columns, rows) if rows else nothing)
 
 
-def show_burn(report: Burn, to: TextIO = sys.stdout) -> None:
+def show_burn(report: Burn) -> None:
     """How fast money goes."""
     rates = (
         Column[Rate]("last", lambda row: f"{row.days} days", right=False),
@@ -203,10 +202,10 @@ def show_burn(report: Burn, to: TextIO = sys.stdout) -> None:
         Column[BudgetBurn]("spent at (UTC)", lambda row: when(row.spent_at_ns)),
     )
     found = report.budgets
-    _print(to, table(rates, report.rates), table(budgets, found) if found else "no budgets")
+    _print(table(rates, report.rates), table(budgets, found) if found else "no budgets")
 
 
-def show_breakeven(report: Breakeven, to: TextIO = sys.stdout) -> None:
+def show_breakeven(report: Breakeven) -> None:
     """Machines beside providers."""
     columns = (
         Column[BreakevenRow]("machine", lambda row: row.machine, right=False),
@@ -222,10 +221,10 @@ def show_breakeven(report: Breakeven, to: TextIO = sys.stdout) -> None:
     )
     rows = report.rows
     nothing = "no model has run on a machine whose cost is known, beside a provider's known price"
-    _print(to, _span(report.from_ns, report.to_ns), table(columns, rows) if rows else nothing)
+    _print(_span(report.from_ns, report.to_ns), table(columns, rows) if rows else nothing)
 
 
-def show_cache(report: Cache, to: TextIO = sys.stdout) -> None:
+def show_cache(report: Cache) -> None:
     """What prefix caches saved."""
     most = max((row.saved_nano for row in report.rows), default=0)
     columns = (
@@ -240,10 +239,10 @@ def show_cache(report: Cache, to: TextIO = sys.stdout) -> None:
         ),
     )
     rows = (*report.rows, report.total)
-    _print(to, _span(report.from_ns, report.to_ns), table(columns, rows))
+    _print(_span(report.from_ns, report.to_ns), table(columns, rows))
 
 
-def show_machines(report: Machines, to: TextIO = sys.stdout) -> None:
+def show_machines(report: Machines) -> None:
     """Machines and their hours."""
     columns = (
         Column[MachineRow]("machine", lambda row: row.name, right=False),
@@ -258,10 +257,10 @@ def show_machines(report: Machines, to: TextIO = sys.stdout) -> None:
     )
     rows = report.rows
     nothing = "no machine has a cost; set one with: headrace machines set"
-    _print(to, _span(report.from_ns, report.to_ns), table(columns, rows) if rows else nothing)
+    _print(_span(report.from_ns, report.to_ns), table(columns, rows) if rows else nothing)
 
 
-def show_balances(found: Sequence[Balance], to: TextIO = sys.stdout) -> None:
+def show_balances(found: Sequence[Balance]) -> None:
     """The books."""
     columns = (
         Column[Balance]("account", lambda row: row.name, right=False),
@@ -269,10 +268,10 @@ def show_balances(found: Sequence[Balance], to: TextIO = sys.stdout) -> None:
         Column[Balance]("entries", lambda row: count(row.entries)),
     )
     total = Balance("all", sum(one.amount_nano for one in found), sum(one.entries for one in found))
-    _print(to, table(columns, (*found, total)))
+    _print(table(columns, (*found, total)))
 
 
-def show_audit(found: Sequence[Event], to: TextIO = sys.stdout) -> None:
+def show_audit(found: Sequence[Event]) -> None:
     """Who changed what."""
     columns = (
         Column[Event]("time (UTC)", lambda row: when(row.time_ns), right=False),
@@ -281,7 +280,7 @@ def show_audit(found: Sequence[Event], to: TextIO = sys.stdout) -> None:
         Column[Event]("of", lambda row: row.object_id, right=False),
         Column[Event]("detail", lambda row: row.detail, right=False),
     )
-    _print(to, table(columns, found) if found else "nothing was changed yet")
+    _print(table(columns, found) if found else "nothing was changed yet")
 
 
 def _span(from_ns: int, to_ns: int) -> str:
@@ -292,5 +291,5 @@ def _hours(time_ns: int) -> str:
     return f"{time_ns // _NS_PER_HOUR:,} h"
 
 
-def _print(to: TextIO, *parts: str) -> None:
-    to.write("\n\n".join(parts) + "\n")
+def _print(*parts: str) -> None:
+    sys.stdout.write("\n\n".join(parts) + "\n")

@@ -1,8 +1,5 @@
 """What verifying finds, and what it remembers of the journals to hold sums against."""
 
-from collections.abc import Sequence
-from typing import TypeVar
-
 import msgspec
 
 from headrace.ledger.rows import RefundDetail
@@ -70,14 +67,3 @@ class Expected(msgspec.Struct):
     tail_prices: dict[str, tuple[str, int]] = {}
     postings: int = 0
     changes: int = 0
-
-
-Place = TypeVar("Place")
-
-
-def add(sums: dict[Place, list[int]], place: Place, more: Sequence[int]) -> None:
-    """Add figures to those of a place."""
-    before = sums.get(place)
-    sums[place] = (
-        list(more) if before is None else [a + b for a, b in zip(before, more, strict=True)]
-    )

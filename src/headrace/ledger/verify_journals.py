@@ -22,6 +22,7 @@ from headrace.ledger.records import (
     balanced,
     decode,
 )
+from headrace.ledger.reports.sums import add
 from headrace.ledger.rows import (
     RECEIVABLE,
     RefundDetail,
@@ -32,7 +33,7 @@ from headrace.ledger.rows import (
     posting_of,
     refunded_nano,
 )
-from headrace.ledger.verdict import Expected, Refunds, Verdict, add
+from headrace.ledger.verdict import Expected, Refunds, Verdict
 from headrace.store import proof
 from headrace.store.audit import Event
 from headrace.store.generations import Generation

@@ -5,7 +5,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from headrace.ledger.verdict import Expected, Verdict, add
+from headrace.ledger.reports.sums import add
+from headrace.ledger.verdict import Expected, Verdict
 from headrace.ledger.windows import span_of
 from headrace.store import proof
 from headrace.store.generations import Generation

@@ -1,6 +1,6 @@
 """Spend: who was charged what, for what, over any span."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, func, select
@@ -14,17 +14,18 @@ from headrace.ledger.reports.sums import (
     Figures,
     Same,
     Step,
+    add,
     narrowed,
     next_month,
     over_time,
     step_of,
-    sums,
 )
 from headrace.store.schema_ledger import SPEND_FIGURES, spend_conversation
 from headrace.store.spend import DAY_NS
 
 OTHER = "other"
 _SERIES_MAX = 8
+_SERIES_PLACES = tuple(map(SPEND_FIGURES.index, ("price_nano", "cost_nano", "calls")))
 _CONVERSATIONS_MAX = 200
 _COLUMNS: Mapping[By, str] = {
     "team": "team_id",
@@ -81,16 +82,22 @@ def spend(connection: Connection, scope: Scope, span: Span, by: By, same: Same =
         return _by_conversation(connection, scope, span, same)
     if by == "day":
         return _by_day(connection, scope, span, same)
-    found = {
-        key[0]: value for key, value in sums(connection, scope, span, [_COLUMNS[by]], same).items()
-    }
+    # One reading gives both rows and series: most of the time goes into reading.
+    points = tuple(over_time(connection, scope, span, (_COLUMNS[by], SPEND_FIGURES), same))
+    found: dict[str, list[int]] = {}
+    for _, which, values in points:
+        add(found, which, values)
     named = names(connection, scope, by, found)
     rows = [
-        _row(one, named[one], figures, span.receipts(**same.fields() | {_COLUMNS[by]: one}))
-        for one, figures in found.items()
+        _row(
+            one,
+            named[one],
+            Figures(*values),
+            span.receipts(**same.fields() | {_COLUMNS[by]: one}),
+        )
+        for one, values in found.items()
     ]
     rows.sort(key=lambda row: (-row.price_nano, -row.cost_nano, -row.calls, row.id))
-    first = [row.id for row in rows[:_SERIES_MAX]]
     return Spend(
         by=by,
         from_ns=span.from_ns,
@@ -98,24 +105,19 @@ def spend(connection: Connection, scope: Scope, span: Span, by: By, same: Same =
         step=step_of(span),
         rows=tuple(rows),
         totals=_total(rows),
-        series=_series(connection, scope, (span, by, same), first),
+        series=_series(points, {row.id for row in rows[:_SERIES_MAX]}),
     )
 
 
 def _series(
-    connection: Connection, scope: Scope, asked: tuple[Span, By, Same], first: Sequence[str]
+    points: Sequence[tuple[int, str, tuple[int, ...]]], first: Collection[str]
 ) -> tuple[SpendPoint, ...]:
     """Over time, the first ones apart."""
-    span, by, same = asked
-    points: dict[tuple[int, str], SpendPoint] = {}
-    wanted = (_COLUMNS[by], ("price_nano", "cost_nano", "calls"))
-    for day_ns, which, (price, cost, calls) in over_time(connection, scope, span, wanted, same):
+    sums: dict[tuple[int, str], list[int]] = {}
+    for day_ns, which, values in points:
         one = which if which in first else OTHER
-        before = points.get((day_ns, one), SpendPoint(day_ns, one, 0, 0, 0))
-        points[day_ns, one] = SpendPoint(
-            day_ns, one, before.price_nano + price, before.cost_nano + cost, before.calls + calls
-        )
-    return tuple(points[key] for key in sorted(points))
+        add(sums, (day_ns, one), [values[place] for place in _SERIES_PLACES])
+    return tuple(SpendPoint(*key, *values) for key, values in sorted(sums.items()))
 
 
 def _by_day(connection: Connection, scope: Scope, span: Span, same: Same) -> Spend:

@@ -3,8 +3,9 @@
 Long spans are read from sums of months, with the days at both ends.
 """
 
+import operator
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Table, func, select
@@ -131,15 +132,22 @@ def over_time(
             row = tuple(values_of)
             when = month_of(row[0]) if by_month else row[0]
             key = (when, "" if by is None else row[1])
-            values = tuple(map(int, row[len(columns) :]))
+            values = row[len(columns) :]
+            if not isinstance(values[0], int):  # PostgreSQL sums integers to decimals
+                values = tuple(map(int, values))
             before = found.get(key)
-            found[key] = (
-                values
-                if before is None
-                else tuple(a + b for a, b in zip(before, values, strict=True))
-            )
+            found[key] = values if before is None else tuple(map(operator.add, before, values))
     for (when, which), values in sorted(found.items()):
         yield when, which, values
+
+
+Place = TypeVar("Place")
+
+
+def add(found: dict[Place, list[int]], place: Place, values: Sequence[int]) -> None:
+    """Add figures to those of a place."""
+    before = found.get(place)
+    found[place] = list(values if before is None else map(operator.add, before, values))
 
 
 class _Part(NamedTuple):

@@ -7,7 +7,21 @@ from collections.abc import Sequence
 import msgspec
 
 # What makes a spreadsheet take a cell for a formula, or split one.
-_DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
+_DANGEROUS = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+    "\n",
+    "|",
+    "%",
+    "\uff1d",
+    "\uff0b",
+    "\uff0d",
+    "\uff20",
+)
 
 
 def to_csv(shape: type[msgspec.Struct], rows: Sequence[msgspec.Struct]) -> str:
@@ -21,6 +35,8 @@ def to_csv(shape: type[msgspec.Struct], rows: Sequence[msgspec.Struct]) -> str:
 
 
 def _cell(value: object) -> object:
-    if isinstance(value, str) and value.lstrip().startswith(_DANGEROUS):
+    if isinstance(value, str) and (
+        value.startswith(_DANGEROUS) or value.lstrip().startswith(_DANGEROUS)
+    ):
         return f"'{value}"
     return "" if value is None else value
