@@ -3,6 +3,7 @@
 OpenID Connect Discovery 1.0, RFC 7517 (JWKS), RFC 6749 and 7636 (codes with PKCE).
 """
 
+import asyncio
 import base64
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -11,7 +12,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 
 from headrace.core.clock import Clock
-from headrace.core.errors import ConfigError, EngineFailed, Unauthenticated
+from headrace.core.errors import ConfigError, EngineFailed, HeadraceError, Unauthenticated
 from headrace.net.http_client import HttpClient, Timeouts, header_lines
 
 T = TypeVar("T")
@@ -24,6 +25,8 @@ _NS_PER_S = 1_000_000_000
 _KEPT_NS = 600 * _NS_PER_S
 # A key that nobody knows makes us look again, so often at most.
 _AGAIN_NS = 10 * _NS_PER_S
+# What failed is not tried again for so long.
+_FAILED_NS = 3 * _NS_PER_S
 _NAME = "the sign-in provider"
 
 
@@ -82,6 +85,9 @@ class Provider:
         self.config = config
         self._clock = clock
         self._described: Described | None = None
+        self._describing = asyncio.Lock()
+        self._failure: HeadraceError | None = None
+        self._failed_ns = 0
         self._described_ns = 0
         self._keys: dict[str | None, SigningKey] = {}
         self._keys_ns: int | None = None
@@ -98,19 +104,32 @@ class Provider:
             EngineUnavailable: It cannot be reached.
             EngineFailed: Its description is none, or is another one's.
         """
+        async with self._describing:
+            return await self._describe()
+
+    async def _describe(self) -> Described:
         now_ns = self._clock.monotonic_ns()
+        if self._failure is not None and now_ns - self._failed_ns < _FAILED_NS:
+            raise self._failure
         if self._described is None or now_ns - self._described_ns > _KEPT_NS:
-            url = f"{self.config.issuer.rstrip('/')}/.well-known/openid-configuration"
-            found = _read(await _ask("GET", url), Described)
-            endpoints = (found.authorization_endpoint, found.token_endpoint, found.jwks_uri)
-            if found.issuer != self.config.issuer:
-                raise EngineFailed(
-                    f"{_NAME} says that it is {found.issuer[:200]!r}: not oidc_issuer"
-                )
-            if not all(map(_is_safe, endpoints)):
-                raise EngineFailed(f"{_NAME} names endpoints that are not reached by TLS")
-            self._described, self._described_ns = found, now_ns
+            try:
+                self._described = await self._ask_description()
+            except HeadraceError as error:
+                # Anybody may ask: without this, each would make us ask a provider that is down.
+                self._failure, self._failed_ns = error, self._clock.monotonic_ns()
+                raise
+            self._described_ns, self._failure = now_ns, None
         return self._described
+
+    async def _ask_description(self) -> Described:
+        url = f"{self.config.issuer.rstrip('/')}/.well-known/openid-configuration"
+        found = _read(await _ask("GET", url), Described)
+        endpoints = (found.authorization_endpoint, found.token_endpoint, found.jwks_uri)
+        if found.issuer != self.config.issuer:
+            raise EngineFailed(f"{_NAME} says that it is {found.issuer[:200]!r}: not oidc_issuer")
+        if not all(map(_is_safe, endpoints)):
+            raise EngineFailed(f"{_NAME} names endpoints that are not reached by TLS")
+        return found
 
     async def key(self, identifier: str | None) -> SigningKey:
         """Its key of that id, or its only one; asked for anew when nobody knows it.
