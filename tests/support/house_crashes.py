@@ -174,7 +174,7 @@ def _set_terms(running: Running, state: Crashes, chance: random.Random) -> None:
 
 def _drawn_nano(chance: random.Random) -> int:
     """Room for one call of the dearest, or for all that a life can make, or in between."""
-    return round(10 ** chance.uniform(6.5, 9.5))
+    return round(10 ** chance.uniform(7, 10.5))
 
 
 class _Load:
