@@ -54,7 +54,9 @@ _YEAR_NS = int(datetime(2025, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000_000
 _DAYS = 365
 _PEOPLE, _TEAMS = 200, 12
 _WEEKEND = (5, 6)
-_BATCH = 8_000
+_BATCH = 30_000
+# Filling goes over the whole file; who serves calls writes to its end.
+_CACHE_KIB = 2_000_000
 _MACHINES = ("gpu1", "gpu2")
 _PURPOSES = ("code", "chat", "batch", "agent")
 _SHARES = (60, 25, 10, 5)
@@ -66,6 +68,8 @@ _KINDS = {GenerationOpened: OPENED, GenerationClosed: CLOSED, Posted: POSTED, Ou
 
 
 class Person(NamedTuple):
+    """Somebody with a key for the day and one for batches."""
+
     account_id: str
     team_id: str
     key_ids: tuple[str, str]
@@ -96,7 +100,7 @@ def main() -> None:
     try:
         _fill(database, journal, folks, clock, flags.calls)
         _sizes(flags.folder, database)
-        _ask(database, folks)
+        _ask(database, folks, _filled_days(database))
     finally:
         if journal is not None:
             journal.close()
@@ -104,7 +108,7 @@ def main() -> None:
 
 
 def _folks() -> Team:
-    chance = random.Random(7)  # noqa: S311 - the same people in every run
+    chance = random.Random(7)
 
     def name() -> str:
         return f"01900000-0000-7000-8000-{chance.getrandbits(48):012x}"
@@ -123,6 +127,8 @@ def _folks() -> Team:
 
 
 class Model(NamedTuple):
+    """Something that is served."""
+
     name: str
     digest: str
     rates: Rates
@@ -138,7 +144,7 @@ _MODELS = tuple(
             cached=(number + 1) * 20_000_000,
             output=(number + 1) * 900_000_000,
         ),
-        _MACHINES[number % 2] if number < 3 else None,  # noqa: PLR2004 - three of our own
+        _MACHINES[number % 2] if number < 3 else None,
     )
     for number in range(8)
 )
@@ -148,10 +154,9 @@ def _fill(
     database: Database, journal: Journal | None, folks: Team, clock: ManualClock, calls: int
 ) -> None:
     """Write day after day; each is one position, so that a cut run goes on behind the last one."""
-    done = database.read_now(lambda connection: generations.position(connection, _NAME))
-    if done is None:
+    first = _filled_days(database)
+    if not first:
         database.write_now(lambda connection: _settle_in(connection, folks))
-    first = 0 if done is None else int(msgspec.json.decode(done)["day"]) + 1
     weights = [_weight(day) for day in range(_DAYS)]
     begun, cpu = time.perf_counter(), time.process_time()
     made = 0
@@ -159,12 +164,17 @@ def _fill(
         count = calls * weights[day] // sum(weights)
         _write_day(database, journal, day, list(_day(folks, clock, day, count)))
         made += count
-        if day % 10 == 9:  # noqa: PLR2004 - now and then
+        if day % 10 == 9:
             rate = made / (time.perf_counter() - begun)
             print(f"day {day + 1} of {_DAYS}: {made:,} calls, {rate:,.0f} a second", flush=True)
     if made:
         used = (time.process_time() - cpu) / made * 1e6
         print(f"{made:,} calls made and written, {used:.1f} us CPU each")
+
+
+def _filled_days(database: Database) -> int:
+    done = database.read_now(lambda connection: generations.position(connection, _NAME))
+    return 0 if done is None else int(msgspec.json.decode(done)["day"]) + 1
 
 
 def _write_day(database: Database, journal: Journal | None, day: int, said: list[Said]) -> None:
@@ -173,6 +183,7 @@ def _write_day(database: Database, journal: Journal | None, day: int, said: list
             journal.append(_KINDS[type(one)], one)
 
     def work(connection: Connection) -> None:
+        connection.exec_driver_sql(f"PRAGMA cache_size = -{_CACHE_KIB}")
         for start in range(0, len(said), _BATCH):
             write(connection, _WORKER, said[start : start + _BATCH])
         reached: dict[str, object] = {"day": day}
@@ -191,7 +202,7 @@ def _weight(day: int) -> int:
 
 
 def _day(folks: Team, clock: ManualClock, day: int, count: int) -> Iterator[Said]:
-    chance = random.Random(day)  # noqa: S311 - the same day in every run
+    chance = random.Random(day)
     start_ns = _YEAR_NS + day * DAY_NS
     people = chance.choices(folks.people, k=count)
     purposes = chance.choices(_PURPOSES, _SHARES, k=count)
@@ -380,7 +391,7 @@ def _budget(folks: Team, kind: str, node: str) -> budgets.Budget:
 
 def _sizes(folder: Path, database: Database) -> None:
     def count(table: str) -> int:
-        query = f"SELECT COUNT(*) FROM {table}"  # noqa: S608 - our own names
+        query = f"SELECT COUNT(*) FROM {table}"
         return database.read_now(lambda c: c.exec_driver_sql(query).scalar_one())
 
     calls = max(1, count("generation"))
@@ -395,11 +406,11 @@ def _sizes(folder: Path, database: Database) -> None:
         print(f"journal {written / 1e9:.2f} GB: {grown:.2f} GB per million calls")
 
 
-def _ask(database: Database, folks: Team) -> None:
+def _ask(database: Database, folks: Team, days_filled: int) -> None:
     owner = Scope(folks.organisation_id, "owner")
-    end_ns = _YEAR_NS + _DAYS * DAY_NS
+    end_ns = _YEAR_NS + days_filled * DAY_NS
     now_ns = end_ns - HOUR_NS
-    print(f"\n{'question':<44}{'p50 ms':>9}{'p95 ms':>9}{'bar':>8}")
+    print(f"\n{'question':<44}{'p50 ms':>9}{'max ms':>9}{'bar':>8}")
     for days in (30, 90, _DAYS):
         span = Span(end_ns - days * DAY_NS, end_ns)
         for by in ("team", "account", "key", "model", "release", "purpose", "conversation", "day"):
@@ -444,7 +455,7 @@ def _time(name: str, work: Callable[[Connection], object], database: Database, b
         begun = time.perf_counter()
         msgspec.json.encode(database.read_now(work))
         taken_ms.append((time.perf_counter() - begun) * 1e3)
-    middle, late = statistics.median(taken_ms), sorted(taken_ms)[-1]
+    middle, late = statistics.median(taken_ms), max(taken_ms)
     mark = "" if late <= bar_ms else "  over"
     print(f"{name:<44}{middle:>9.1f}{late:>9.1f}{bar_ms:>8}{mark}", flush=True)
 

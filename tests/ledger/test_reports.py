@@ -140,8 +140,12 @@ def test_every_figure_leads_to_the_receipts_it_is_made_of(database: Database, pe
         for row in made.rows:
             query = parse_qs(urlsplit(row.receipts).query, keep_blank_values=True)
             values = {name: value for name, (value,) in query.items()}
-            times = {n: int(values.pop(n)) for n in ("from_ns", "to_ns") if n in values}
-            which = Which(**values, **times)
+            from_ns, to_ns = (values.pop(name, None) for name in ("from_ns", "to_ns"))
+            which = Which(
+                from_ns=None if from_ns is None else int(from_ns),
+                to_ns=None if to_ns is None else int(to_ns),
+                **values,
+            )
             found = database.read_now(
                 lambda c, w=which: generations.recent(c, people.owner, limit=99, which=w)
             )
