@@ -82,7 +82,7 @@ export const words = {
   reasoningTokens: 'Reasoning',
   images: 'Images',
   saved: 'Saved',
-  byCache: 'by the prefix cache',
+  byCache: 'by the cache',
   loss: 'Loss',
   held: 'Held',
   share: 'Share',
