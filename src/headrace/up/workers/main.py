@@ -78,6 +78,7 @@ async def open_worker(start: Start, settings: Settings, clock: Clock) -> AsyncGe
         refresh = Refresh(epoch, (terms.reload, keys.reload))
         await terms.reload()
         await stack.enter_async_context(background(terms.reservations.run()))
+        await stack.enter_async_context(background(refresh.keep()))
         await keys.reload()
         stack.push_async_callback(keys.flush)
         await stack.enter_async_context(background(keep_flushing(keys)))

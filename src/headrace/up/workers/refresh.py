@@ -1,9 +1,15 @@
 """Refresh: a worker hears that the control process has changed something."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 
+from headrace.core.errors import StoreError
 from headrace.identity.epoch import Epoch
+
+_POLL_S = 0.25
+
+_log = logging.getLogger(__name__)
 
 
 class Refresh:
@@ -34,3 +40,16 @@ class Refresh:
             for reload in self._reloads:
                 await reload()
             self._seen = seen
+
+    async def keep(self) -> None:
+        """Do so also while nobody asks, until cancelled.
+
+        A call that runs must count in a new budget before any other process parts with its money.
+        """
+        while True:
+            await asyncio.sleep(_POLL_S)
+            if self.stale():
+                try:
+                    await self.run()
+                except StoreError:
+                    _log.exception("what has changed cannot be read")
