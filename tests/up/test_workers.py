@@ -15,6 +15,9 @@ from pathlib import Path
 import pytest
 from openai import OpenAI
 
+from headrace.ledger import reader
+from headrace.ledger.records import GenerationClosed, decode
+from headrace.net import operator
 from support.running import Running
 from support.upstream import streamed, upstream
 
@@ -133,6 +136,61 @@ def test_a_revoked_key_opens_nothing_in_any_worker(two_workers: Running):
     for _ in range(6):
         with pytest.raises(Exception, match="revoked"):
             say(two_workers, "far-away", key=made["secret"])
+
+
+BUDGET_NANO = 4_000_000
+
+
+def test_a_hard_budget_holds_across_workers_and_can_be_used(two_workers: Running):
+    run = two_workers.run_file
+    price = {"side": "price", "target": "far-away", "rates": {"input": "1", "output": "4"}}
+    operator.ask(run, "POST", "/admin/prices", price)
+    organisation = json.loads(operator.ask(run, "GET", "/admin/me"))["organisation"]["id"]
+    budget = {
+        "node_kind": "organisation",
+        "node_id": organisation,
+        "period": "once",
+        "limit_nano": BUDGET_NANO,
+        "hard": True,
+    }
+    operator.ask(run, "POST", "/admin/budgets", budget)
+    with ThreadPoolExecutor(8) as pool:
+        spends = [pool.submit(spend, two_workers) for _ in range(8)]
+        assert sum(each.result() for each in spends) > 0
+    charged = {"api1": 0, "api2": 0}
+    for worker in charged:
+        for record in reader.read(two_workers.data / "journal", worker, None):
+            said = decode(record)
+            if isinstance(said, GenerationClosed):
+                charged[worker] += said.price_nano
+    assert all(charged.values())
+    # What is left is less than one call must be able to come to: 1,000 tokens in and 8 out.
+    assert BUDGET_NANO - 1_032_000 <= sum(charged.values()) <= BUDGET_NANO
+
+
+def spend(running: Running) -> int:
+    """Call until the budget is spent; how many calls were answered."""
+    answered = 0
+    body = {
+        "model": "far-away",
+        "stream": True,
+        "max_tokens": 8,
+        "messages": [{"role": "user", "content": "Hello"}],
+    }
+    headers = {"authorization": f"Bearer {running.key}", "content-type": "application/json"}
+    url = f"{running.url}/v1/chat/completions"
+    while True:
+        request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+        try:
+            with urllib.request.urlopen(request) as reply:
+                reply.read()
+            answered += 1
+        except urllib.error.HTTPError as error:
+            told = json.loads(error.read())["error"]
+            if told["code"] == "insufficient_quota":
+                return answered
+            assert told["code"] == "rate_limit_exceeded", told
+            time.sleep(0.05)
 
 
 def test_a_killed_worker_is_started_again_and_its_calls_are_closed(two_workers: Running):
