@@ -7,7 +7,6 @@ without the pepper, so nothing about any stored secret leaks; comparing secrets 
 constant time would add nothing.
 """
 
-import hashlib
 import hmac
 import secrets
 from typing import Literal
@@ -27,4 +26,4 @@ def digest(pepper: bytes, use: Use, secret: str) -> str:
     """HMAC-SHA256 in hex; `use` keeps a secret of one door from opening another."""
     # Odd characters are no secret of ours, but must not raise either.
     message = f"{use}:{secret}".encode("utf-8", "surrogatepass")
-    return hmac.new(pepper, message, hashlib.sha256).hexdigest()
+    return hmac.digest(pepper, message, "sha256").hex()
