@@ -130,8 +130,13 @@ def limited(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @settings(max_examples=60, deadline=None)
 @given(steps=st.lists(_steps, max_size=30))
 @example(
-    steps=[("take", 0, 1_000), ("move", 40 * _S, None), ("jump", -(10**18), None)]
-    + [("restart", 0, None), ("take", 0, 600)]
+    steps=[
+        ("take", 0, 1_000),
+        ("move", 40 * _S, None),
+        ("jump", -(10**18), None),
+        ("restart", 0, None),
+        ("take", 0, 600),
+    ]
 )
 def test_no_interleaving_lets_more_or_less_through(
     limited: Database, steps: list[tuple[str, int, int | None]]
