@@ -64,7 +64,12 @@ _PER_CONVERSATION = 12
 _PER_CHANGE = 150
 _RUNS = 21
 _SPEND_BAR_MS, _REPORT_BAR_MS = 300, 2_000
-_KINDS = {GenerationOpened: OPENED, GenerationClosed: CLOSED, Posted: POSTED, Outcome: OUTCOME}
+_KINDS: dict[type[Said], str] = {
+    GenerationOpened: OPENED,
+    GenerationClosed: CLOSED,
+    Posted: POSTED,
+    Outcome: OUTCOME,
+}
 
 
 class Person(NamedTuple):
@@ -339,6 +344,8 @@ def _settle_in(connection: Connection, folks: Team) -> None:
     owner = Scope(folks.organisation_id, "owner")
     accounts.add_organisation(connection, folks.organisation_id, name="Mill", created_ns=1)
     accounts.add_person(connection, owner, role="owner", name="Owner", created_ns=1)
+    chat = Scope(folks.organisation_id, "chat")
+    accounts.add_service(connection, chat, role="member", name="chat", created_ns=1)
     for number, team_id in enumerate(folks.team_ids):
         row = {
             "id": team_id,
