@@ -9,9 +9,12 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
+from headrace.core.errors import StoreError
 from headrace.core.models import Usage
+from headrace.ledger.chain import Position
 from headrace.ledger.machines import Terms
 from headrace.ledger.prices import Rates
+from headrace.ledger.records import CLOSED
 from headrace.store.database import Database
 from headrace.store.key import KeyScopes
 from headrace.store.limits import RateLimit
@@ -295,3 +298,83 @@ async def test_where_the_journal_takes_nothing_nothing_runs_and_nothing_is_held(
     status, _, _ = await ask(api, "Hello")
     assert status >= 500
     nothing_is_left(api)
+
+
+async def test_what_cannot_be_settled_is_not_acknowledged_and_stays_held(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+):
+    await set_budget(api, DOLLAR_NANO)
+    append = api.journal.append
+
+    def refuse(kind: str, data: msgspec.Struct) -> Position:
+        if kind == CLOSED:
+            raise StoreError("no room")
+        return append(kind, data)
+
+    monkeypatch.setattr(api.journal, "append", refuse)
+    status, _, _ = await ask(api, "Hello", max_tokens=9)
+    assert status >= 500
+    [hold] = api.terms.reservations._running  # pyright: ignore[reportPrivateUsage]
+    assert hold.nano == Books(api).opened[0].held_nano
+    assert not api.terms.share_clock.running("local")
+
+
+async def test_a_charge_may_be_forced_to_the_disk_after_the_last_byte(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+):
+    waited: list[Position] = []
+    durable = api.journal.durable
+
+    async def watched(position: Position) -> None:
+        waited.append(position)
+        await durable(position)
+
+    monkeypatch.setattr(api.journal, "durable", watched)
+    await ask(api, "Hello", max_tokens=9)
+    assert len(waited) == 1
+    api.gateway._meter = api.terms.meter(  # pyright: ignore[reportPrivateUsage]
+        charge_before_last_byte=False
+    )
+    await ask(api, "Hello", max_tokens=9)
+    assert len(waited) == 1
+    assert len((await closed(api, 2)).closed) == 2
+
+
+async def test_a_line_of_a_batch_has_the_price_of_batches(api: Api):
+    half = Rates(input=RATES.input, output=RATES.output, batch_percent=50)
+    await set_price(api, "parrot", half)
+    given = {"x-api-key": api.key, "anthropic-version": "2023-06-01"}
+    params = {
+        "model": "parrot",
+        "max_tokens": 9,
+        "messages": [{"role": "user", "content": "Hello you"}],
+    }
+    body = {"requests": [{"custom_id": "a", "params": params}]}
+    path = "/v1/messages/batches"
+    status, _, _ = await exchange(api.url, "POST", path, given, msgspec.json.encode(body))
+    assert status == 200
+    books = await closed(api)
+    usage = books.closed[0].usage or Usage()
+    assert books.closed[0].price_nano * 2 == usage.input * INPUT + usage.output * OUTPUT
+    assert books.opened[0].tier == "batch"
+    assert books.opened[0].idempotency_id is not None
+
+
+async def test_embeddings_and_stored_responses_pass_the_same_admission(api: Api):
+    await set_budget(api, 10 * INPUT)
+    status, _, reply = await ask(api, "Hello", RESPONSES, max_output_tokens=100)
+    assert (status, reply["error"]["code"]) == (429, "insufficient_quota")
+    given = {"authorization": f"Bearer {api.key}"}
+    _, _, reply = await ask(api, "Hello", RESPONSES, background=True)
+    async with asyncio.timeout(5):
+        while reply["status"] != "failed":
+            path = f"{RESPONSES}/{reply['id']}"
+            _, _, content = await exchange(api.url, "GET", path, given)
+            reply = msgspec.json.decode(content)
+    assert "budget" in reply["error"]["message"]
+    embedded = {"model": "parrot", "input": "word " * 100}
+    status, _, _ = await exchange(
+        api.url, "POST", "/v1/embeddings", given, msgspec.json.encode(embedded)
+    )
+    assert status == 429
+    assert not Books(api).opened
