@@ -2,7 +2,9 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
+from starlette.requests import Request
 
+from headrace.edge.sign_in import client_of
 from support.desk import NOBODY, PASSWORD, URL, Desk, Visitor, cookie_of, open_desk
 
 
@@ -170,3 +172,22 @@ async def test_no_request_says_where_to_go_on(desk: Desk):
         reply = await desk.ask(NOBODY, "GET", path, headers=[("referer", "https://evil.example")])
         assert "evil" not in reply.headers.get("location", "") + reply.body.decode()
     assert URL.startswith("http://localhost")
+
+
+@pytest.mark.parametrize(
+    ("peer", "told", "client"),
+    [
+        ("203.0.113.9", None, "203.0.113.9"),
+        ("203.0.113.9", "198.51.100.1", "203.0.113.9"),
+        ("127.0.0.1", None, "127.0.0.1"),
+        ("127.0.0.1", "forged, 198.51.100.1", "198.51.100.1"),
+        ("::1", "198.51.100.1", "198.51.100.1"),
+        ("unknown", "198.51.100.1", "unknown"),
+    ],
+)
+def test_only_a_proxy_of_this_machine_tells_who_the_client_is(
+    peer: str, told: str | None, client: str
+):
+    headers = [] if told is None else [(b"x-forwarded-for", told.encode())]
+    scope = {"type": "http", "client": (peer, 1), "headers": headers}
+    assert client_of(Request(scope)) == client

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -17,6 +18,7 @@ from headrace.core.errors import (
 from headrace.core.ids import new_id
 from headrace.core.scope import Scope
 from headrace.identity.accounts import AccountChange, Accounts, NewAccount
+from headrace.identity.epoch import Epoch
 from headrace.identity.keys import KeyRing
 from headrace.identity.sessions import Sessions
 from headrace.identity.teams import Teams
@@ -296,3 +298,31 @@ async def test_fifty_people_of_one_address_are_one(
     assert len(made) == 1
     assert all(isinstance(each, Conflict) for each in results if each is not made[0])
     assert new_id(clock) > made[0].id
+
+
+async def test_other_processes_hear_of_a_closed_account(
+    database: Database, sessions: Sessions, home: Home, clock: ManualClock, tmp_path: Path
+):
+    epochs = [Epoch(tmp_path / "epoch") for _ in range(2)]
+    ours, theirs = [KeyRing(database, PEPPER, clock, epoch) for epoch in epochs]
+    people = Accounts(database, ours, sessions, clock)
+    member = await _add(people, home)
+    key = await ours.create(member, "laptop")
+    await theirs.refresh()
+    theirs.find(key.secret)
+    changes: list[Callable[[], Awaitable[object]]] = [
+        lambda: people.change(home.owner, member.account_id, AccountChange(role="viewer")),
+        lambda: people.close(home.owner, member.account_id),
+    ]
+    for change in changes:
+        assert not theirs.stale()
+        await change()
+        assert theirs.stale()
+        if change is changes[0]:
+            await theirs.refresh()
+            assert theirs.find(key.secret).role == "viewer"
+    await theirs.refresh()
+    with pytest.raises(Unauthenticated):
+        theirs.find(key.secret)
+    for epoch in epochs:
+        epoch.close()
