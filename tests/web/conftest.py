@@ -2,8 +2,9 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from support.ledger_data import Ledger, keep_books
 from support.running import Running, running, write_script
 
 PROSE = "The wheel turns. " * 12
@@ -76,3 +77,50 @@ def page(signed_in: BrowserContext, teller: Running) -> Generator[Page]:
     yield made
     watched.check()
     made.close()
+
+
+LEDGER_SCRIPT: dict[str, Any] = {
+    "model": {"id": "teller", "display_name": "Teller"},
+    "turns": [{"steps": [{"text": "The wheel turns."}]}],
+}
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Generator[Running]:
+    """A server whose calls are paid for."""
+    folder = tmp_path_factory.mktemp("manage")
+    with running(folder / "data", write_script(folder / "script.json", LEDGER_SCRIPT)) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def books(served: Running) -> Ledger:
+    """What stands in its ledger."""
+    return keep_books(served)
+
+
+@pytest.fixture(scope="module")
+def desk(chromium: Browser, served: Running, books: Ledger) -> Generator[BrowserContext]:
+    """A browser in which its owner is signed in."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    name, _, value = books.owner.cookie.partition("=")
+    context.add_cookies([{"name": name, "value": value, "url": served.url}])
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def view(desk: BrowserContext, served: Running) -> Generator[Page]:
+    """A tab of that browser, watched for complaints."""
+    made = desk.new_page()
+    watched = Watched(made, served.url)
+    yield made
+    watched.check()
+    made.close()
+
+
+def go(page: Page, served: Running, place: str) -> None:
+    """Open a view of the ledger and wait until it is whole."""
+    page.goto(f"{served.url}/manage/{place}")
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    expect(page.get_by_text("Reading…")).to_have_count(0)

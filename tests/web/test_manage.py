@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +9,13 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from headrace.core.money import NanoDollars, format_usd
-from support.ledger_data import Ledger, keep_books
-from support.running import Running, running, write_script
+from support.ledger_data import Ledger
+from support.running import Running
 
-from .conftest import Watched
+from .conftest import Watched, go
 
 pytestmark = pytest.mark.browser
 
-SCRIPT: dict[str, Any] = {
-    "model": {"id": "teller", "display_name": "Teller"},
-    "turns": [{"steps": [{"text": "The wheel turns."}]}],
-}
 PAGES = {
     "spend": "Spend",
     "spend?by=day": "Spend",
@@ -59,155 +54,118 @@ UNNAMED = """() => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Generator[Running]:
-    folder = tmp_path_factory.mktemp("manage")
-    with running(folder / "data", write_script(folder / "script.json", SCRIPT)) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def books(served: Running) -> Ledger:
-    return keep_books(served)
-
-
-@pytest.fixture(scope="module")
-def desk(chromium: Browser, served: Running, books: Ledger) -> Generator[BrowserContext]:
-    """A browser in which the owner is signed in."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 900})
-    name, _, value = books.owner.cookie.partition("=")
-    context.add_cookies([{"name": name, "value": value, "url": served.url}])
-    yield context
-    context.close()
-
-
-@pytest.fixture
-def page(desk: BrowserContext, served: Running) -> Generator[Page]:
-    made = desk.new_page()
-    watched = Watched(made, served.url)
-    yield made
-    watched.check()
-    made.close()
-
-
-def go(page: Page, served: Running, place: str) -> None:
-    page.goto(f"{served.url}/manage/{place}")
-    expect(page.get_by_role("heading", level=1)).to_be_visible()
-    expect(page.get_by_text("Reading…")).to_have_count(0)
-
-
 @pytest.mark.parametrize("place", PAGES)
-def test_each_page_shows_itself_whole(page: Page, served: Running, place: str):
-    go(page, served, place)
-    expect(page.get_by_role("heading", name=PAGES[place], level=1, exact=True)).to_be_visible()
-    expect(page.get_by_role("alert")).to_have_count(0)
-    expect(page.locator("nav [aria-current=page]")).to_have_text(PAGES[place])
-    assert page.evaluate(UNNAMED) == []
+def test_each_page_shows_itself_whole(view: Page, served: Running, place: str):
+    go(view, served, place)
+    expect(view.get_by_role("heading", name=PAGES[place], level=1, exact=True)).to_be_visible()
+    expect(view.get_by_role("alert")).to_have_count(0)
+    expect(view.locator("nav [aria-current=view]")).to_have_text(PAGES[place])
+    assert view.evaluate(UNNAMED) == []
 
 
-def test_every_figure_drills_down_to_its_receipt(page: Page, served: Running, books: Ledger):
-    go(page, served, "spend?span=7")
-    page.get_by_role("link", name="teller", exact=True).click()
-    page.wait_for_url(re.compile(r"/manage/receipts\?.*model_id=teller"))
-    filtered = page.get_by_role("list", name="Narrowed to")
+def test_every_figure_drills_down_to_its_receipt(view: Page, served: Running, books: Ledger):
+    go(view, served, "spend?span=7")
+    view.get_by_role("link", name="teller", exact=True).click()
+    view.wait_for_url(re.compile(r"/manage/receipts\?.*model_id=teller"))
+    filtered = view.get_by_role("list", name="Narrowed to")
     expect(filtered).to_contain_text("teller")
-    rows = page.get_by_role("region", name="Receipts").get_by_role("row")
+    rows = view.get_by_role("region", name="Receipts").get_by_role("row")
     expect(rows).to_have_count(4)  # three calls under a head
     rows.nth(1).get_by_role("link").click()
-    expect(page).to_have_url(f"{served.url}/manage/receipts/{books.receipt_id}")
-    expect(page.get_by_role("heading", name="Receipt", level=1)).to_be_focused()
-    expect(page.get_by_text(books.receipt_id, exact=True)).to_be_visible()
+    expect(view).to_have_url(f"{served.url}/manage/receipts/{books.receipt_id}")
+    expect(view.get_by_role("heading", name="Receipt", level=1)).to_be_focused()
+    expect(view.get_by_text(books.receipt_id, exact=True)).to_be_visible()
     for label in ("Charged", "Cost", "Held", "Cached input", "First token", "Release"):
-        expect(page.get_by_text(label, exact=True).first).to_be_visible()
-    page.go_back()
+        expect(view.get_by_text(label, exact=True).first).to_be_visible()
+    view.go_back()
     expect(filtered).to_be_visible()
-    page.get_by_role("button", name="Take the filter Model away").click()
-    expect(page).not_to_have_url(re.compile("model_id"))
+    view.get_by_role("button", name="Take the filter Model away").click()
+    expect(view).not_to_have_url(re.compile("model_id"))
 
 
 def test_sums_are_those_of_the_receipts_to_the_nano_dollar(
-    page: Page, served: Running, books: Ledger
+    view: Page, served: Running, books: Ledger
 ):
     listed = books.owner.call("GET", "/admin/receipts").data["receipts"]
     charged = sum(one["price_nano"] for one in listed)
-    go(page, served, "spend")
-    figure = page.locator(".m-figures > div").first
+    go(view, served, "spend")
+    figure = view.locator(".m-figures > div").first
     expect(figure.locator("small")).to_have_text(format_usd(NanoDollars(charged)))
 
 
-def test_the_plot_is_read_by_keyboard(page: Page, served: Running):
-    go(page, served, "spend?span=7")
-    plot = page.get_by_role("slider", name="Plot: Charged")
+def test_the_plot_is_read_by_keyboard(view: Page, served: Running):
+    go(view, served, "spend?span=7")
+    plot = view.get_by_role("slider", name="Plot: Charged")
     plot.focus()
-    tip = page.locator(".m-tip")
+    tip = view.locator(".m-tip")
     expect(tip).to_contain_text("teller")
     assert "teller $0.0" in (plot.get_attribute("aria-valuetext") or "")
-    page.keyboard.press("ArrowLeft")
+    view.keyboard.press("ArrowLeft")
     expect(tip).to_contain_text("$0")
     assert plot.input_value() == "5"
-    page.get_by_text("Show as a table").click()
-    expect(page.get_by_role("region", name="Charged").get_by_role("row")).to_have_count(8)
+    view.get_by_text("Show as a table").click()
+    expect(view.get_by_role("region", name="Charged").get_by_role("row")).to_have_count(8)
 
 
-def test_the_keyboard_alone_makes_a_budget(page: Page, served: Running):
-    go(page, served, "spend")
-    page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+def test_the_keyboard_alone_makes_a_budget(view: Page, served: Running):
+    go(view, served, "spend")
+    view.keyboard.press("Tab")
+    expect(view.get_by_role("link", name="Skip to the content")).to_be_focused()
     for _ in range(20):
-        page.keyboard.press("Tab")
-        if page.evaluate("document.activeElement.textContent.trim()") == "Budgets and limits":
+        view.keyboard.press("Tab")
+        if view.evaluate("document.activeElement.textContent.trim()") == "Budgets and limits":
             break
-    page.keyboard.press("Enter")
-    heading = page.get_by_role("heading", name="Budgets and limits", level=1)
+    view.keyboard.press("Enter")
+    heading = view.get_by_role("heading", name="Budgets and limits", level=1)
     expect(heading).to_be_focused()
-    page.keyboard.press("Tab")
-    page.keyboard.press("Enter")
-    sheet = page.get_by_role("dialog", name="New budget")
+    view.keyboard.press("Tab")
+    view.keyboard.press("Enter")
+    sheet = view.get_by_role("dialog", name="New budget")
     expect(sheet).to_be_visible()
-    page.keyboard.press("Tab")
-    page.keyboard.press("Tab")
-    page.keyboard.press("Tab")
-    page.keyboard.type("12.345678901")
-    page.keyboard.press("Enter")
+    view.keyboard.press("Tab")
+    view.keyboard.press("Tab")
+    view.keyboard.press("Tab")
+    view.keyboard.type("12.345678901")
+    view.keyboard.press("Enter")
     expect(sheet).to_be_hidden()
-    expect(page.get_by_text(re.compile(r"of \$12\.35"))).to_be_visible()
-    expect(page.get_by_role("button", name="New budget")).to_be_focused()
+    expect(view.get_by_text(re.compile(r"of \$12\.35"))).to_be_visible()
+    expect(view.get_by_role("button", name="New budget")).to_be_focused()
 
 
-def test_a_refused_form_says_why_and_stays(page: Page, served: Running):
-    go(page, served, "budgets")
-    page.get_by_role("button", name="New budget").click()
-    sheet = page.get_by_role("dialog")
+def test_a_refused_form_says_why_and_stays(view: Page, served: Running):
+    go(view, served, "budgets")
+    view.get_by_role("button", name="New budget").click()
+    sheet = view.get_by_role("dialog")
     sheet.get_by_label("Amount in US dollars").fill("a lot")
     sheet.get_by_role("button", name="Create").click()
     expect(sheet.get_by_role("alert")).to_contain_text("such as 12.50")
-    page.keyboard.press("Escape")
+    view.keyboard.press("Escape")
     expect(sheet).to_be_hidden()
 
 
-def test_a_key_is_made_shown_once_rotated_and_revoked(page: Page, served: Running):
-    go(page, served, "account")
-    page.get_by_role("button", name="New key").click()
-    sheet = page.get_by_role("dialog")
+def test_a_key_is_made_shown_once_rotated_and_revoked(view: Page, served: Running):
+    go(view, served, "account")
+    view.get_by_role("button", name="New key").click()
+    sheet = view.get_by_role("dialog")
     sheet.get_by_label("Name").fill("browser key")
     sheet.get_by_text("Scopes: what the key may be used for").click()
     sheet.get_by_label("Models (patterns such as qwen*)").fill("tell*")
     sheet.get_by_label("chat", exact=True).check()
     sheet.get_by_role("button", name="Create").click()
-    told = page.get_by_role("dialog", name="Copy the secret now")
+    told = view.get_by_role("dialog", name="Copy the secret now")
     first = told.locator("code").inner_text()
     assert re.fullmatch(r"hr-[\w-]{43}", first)
     told.get_by_role("button", name="Done").click()
-    row = page.get_by_role("row", name="browser key")
+    row = view.get_by_role("row", name="browser key")
     expect(row).to_contain_text("tell* · chat")
-    assert first not in page.content()
+    assert first not in view.content()
 
     row.get_by_role("button", name="Rotate").click()
-    page.get_by_role("dialog").get_by_role("button", name="Rotate").click()
+    view.get_by_role("dialog").get_by_role("button", name="Rotate").click()
     assert told.locator("code").inner_text() != first
     told.get_by_role("button", name="Done").click()
     row.get_by_role("button", name="Revoke").click()
-    page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
+    view.get_by_role("dialog").get_by_role("button", name="Revoke").click()
     expect(row).to_have_count(0)
 
 
@@ -222,11 +180,11 @@ def test_what_cannot_be_read_offers_another_try(desk: BrowserContext, served: Ru
     page.close()
 
 
-def test_an_empty_view_says_what_would_fill_it(page: Page, served: Running):
-    go(page, served, "spend?from=2020-01-01&to=2020-01-31")
-    expect(page.get_by_text("No calls in this span")).to_be_visible()
-    go(page, served, "nowhere")
-    expect(page.get_by_role("link", name="Spend", exact=True).last).to_be_visible()
+def test_an_empty_view_says_what_would_fill_it(view: Page, served: Running):
+    go(view, served, "spend?from=2020-01-01&to=2020-01-31")
+    expect(view.get_by_text("No calls in this span")).to_be_visible()
+    go(view, served, "nowhere")
+    expect(view.get_by_role("link", name="Spend", exact=True).last).to_be_visible()
 
 
 @pytest.mark.parametrize(
@@ -272,17 +230,17 @@ def test_without_a_session_it_leads_to_the_sign_in_and_back(chromium: Browser, s
     context.close()
 
 
-def test_the_first_page_loads_none_of_it(page: Page, served: Running):
+def test_the_first_page_loads_none_of_it(view: Page, served: Running):
     asked: list[str] = []
-    page.on("request", lambda request: asked.append(Path(request.url).name))
-    page.goto(served.url)
-    expect(page.locator("textarea")).to_be_visible()
+    view.on("request", lambda request: asked.append(Path(request.url).name))
+    view.goto(served.url)
+    expect(view.locator("textarea")).to_be_visible()
     assert [name for name in asked if name.startswith(("Manage", "SignIn"))] == []
 
 
-def test_exports_are_the_report(page: Page, served: Running):
-    go(page, served, "spend")
-    with page.expect_download() as download:
-        page.get_by_role("link", name="JSON").click()
+def test_exports_are_the_report(view: Page, served: Running):
+    go(view, served, "spend")
+    with view.expect_download() as download:
+        view.get_by_role("link", name="JSON").click()
     read = json.loads(download.value.path().read_text())
     assert [row["id"] for row in read["rows"]] == ["teller"]

@@ -134,6 +134,10 @@ export const words = {
   credit: 'Credit',
   refund: 'Refund',
   refundNote: 'A refund is a new entry in the books; the receipt itself never changes. The money counts for the budgets again.',
+  reasons: {
+    failed: 'the call failed', wrong: 'the answer was wrong', duplicate: 'it was called twice',
+    goodwill: 'goodwill', test: 'it was a test', other: 'another reason',
+  } as Record<string, string>,
   wholePrice: 'the whole price',
   amountUsd: 'Amount in US dollars',
   reason: 'Reason',
@@ -348,6 +352,7 @@ export const words = {
   inviteTitle: 'Send this link',
   inviteBody: 'It signs them in once, within 24 hours. Send it by a way that only they can read.',
   newLink: 'New link',
+  newLinkNote: 'They are signed out, their password ends, and the link lets them in once to set a new one.',
   linkFor: (name: string) => `New link for ${name}`,
   addService: 'Add a service',
   serviceNote: 'A program with keys and a budget of its own; it cannot sign in here.',

@@ -53,8 +53,9 @@ export const admin = {
   addBudget: (made: object) => ask<unknown>('POST', 'budgets', made),
   changeBudget: (id: string, change: object) => ask<unknown>('PATCH', one('budgets', id), change),
   endBudget: (id: string) => ask<null>('DELETE', one('budgets', id)),
-  refund: (generation: string, amount: number | null, reason: string) =>
-    ask<unknown>('POST', 'refunds', { generation_id: generation, amount_nano: amount, reason }),
+  /** `id` makes repeating safe: a second refund of it is the first one. */
+  refund: (id: string, generation: string, amount: number | null, reason: string) =>
+    ask<unknown>('POST', 'refunds', { id, generation_id: generation, amount_nano: amount, reason }),
 
   limits: () => ask<{ limits: Limit[] }>('GET', 'limits'),
   setLimit: (limit: object) => ask<unknown>('PUT', 'limits', limit),
