@@ -19,7 +19,7 @@ from support.house_crashes import crash_again_and_again
 
 HERE = Path(__file__).resolve().parent
 LEDGER = HERE.parent / "tests" / "ledger"
-ERRORS_AT_A_TIME = 50
+ERRORS_AT_A_TIME = 25
 
 
 def fail_disks(folder: Path, points: int, seed: int) -> dict[str, object]:

@@ -75,6 +75,7 @@ def crash_again_and_again(
     with _upstream() as url:
         while state.points < points:
             if state.points >= state.folder * _POINTS_PER_FOLDER:
+                _prove_the_last(folder / f"life-{state.folder}", url, state)
                 state = msgspec.structs.replace(
                     state, folder=state.folder + 1, limit_nano=0, budget_id=None, charged={}
                 )
@@ -84,7 +85,18 @@ def crash_again_and_again(
                 f"{state.points} kills ({state.workers_killed} of workers),"
                 f" {state.acknowledged} charges acknowledged, {state.refused} calls refused"
             )
+        _prove_the_last(folder / f"life-{state.folder}", url, state)
     return state
+
+
+def _prove_the_last(folder: Path, url: str, state: Crashes) -> None:
+    """Start once more, and stop as it should be."""
+    running = _start(folder, url)
+    try:
+        prove(running, state)
+    finally:
+        code = running.stop()
+    assert code == 0, running.screen
 
 
 def _one_life(folder: Path, url: str, state: Crashes, seed: int) -> None:
