@@ -23,7 +23,7 @@ _MS_PER_S = 1_000
 _UNKNOWN = "-"
 _EMPTY = "no receipts yet: every model call leaves one. Try: headrace ask 'Hello'"
 _COLUMNS = ("id", "time (UTC)", "purpose", "model", "in", "cached", "out", "first", "total")
-_RIGHT = {"in", "cached", "out", "first", "total", "cost"}
+_RIGHT = {"in", "cached", "out", "first", "total", "charged"}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -85,7 +85,7 @@ def _read(
 
 
 def _table(found: Sequence[Generation]) -> str:
-    header = (*_COLUMNS, "cost", "end")
+    header = (*_COLUMNS, "charged", "end")
     lines = [header, *(_line(one) for one in found)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
@@ -109,7 +109,7 @@ def _line(one: Generation) -> tuple[str, ...]:
         _UNKNOWN if used is None else str(used.output),
         _seconds(one.first_token_ms),
         _seconds(one.duration_ms),
-        _cost(one),
+        _money(one.price_nano),
         _end(one),
     )
 
@@ -132,8 +132,15 @@ def _page(one: Generation) -> str:
         "first token": _seconds(one.first_token_ms),
         "duration": _seconds(one.duration_ms),
         "speed": _speed(one),
-        "cost": _cost(one),
+        "held": _money(one.held_nano),
+        "charged": _money(one.price_nano),
+        "loss": _money(one.loss_nano),
+        "cost": _UNKNOWN if one.cost_nano is None else _money(one.cost_nano),
     }
+    if one.machine is not None:
+        facts["machine"] = f"{one.machine}, {one.machine_ns / _NS_PER_S:.3f} s of it"
+    if one.estimated:
+        facts["estimated"] = "tokens or cost are our own estimate"
     if one.parent_id is not None:
         facts["part of"] = one.parent_id
     return "\n".join(f"{name:<12} {fact}" for name, fact in facts.items())
@@ -163,5 +170,5 @@ def _speed(one: Generation) -> str:
     return f"{(one.usage.output - 1) * _MS_PER_S / decode_ms:.1f} tokens/s"
 
 
-def _cost(one: Generation) -> str:
-    return _UNKNOWN if one.cost_nano is None else format_usd(NanoDollars(one.cost_nano))
+def _money(nano: int) -> str:
+    return format_usd(NanoDollars(nano))

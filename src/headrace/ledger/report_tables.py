@@ -58,8 +58,8 @@ def table(columns: Sequence[Column[R]], rows: Sequence[R]) -> str:
 
 
 def bar(value: int, most: int) -> str:
-    """A bar as long as `value` is beside `most`."""
-    if value <= 0 or most <= 0:
+    """A bar as long as `value` is beside `most`; none for a total, which is more than that."""
+    if not 0 < value <= most:
         return ""
     eighths = max(1, value * _BAR_WIDTH * 8 // most)
     whole, rest = divmod(eighths, 8)
