@@ -59,7 +59,7 @@ def test_each_page_shows_itself_whole(view: Page, served: Running, place: str):
     go(view, served, place)
     expect(view.get_by_role("heading", name=PAGES[place], level=1, exact=True)).to_be_visible()
     expect(view.get_by_role("alert")).to_have_count(0)
-    expect(view.locator("nav [aria-current=view]")).to_have_text(PAGES[place])
+    expect(view.locator("nav [aria-current=page]")).to_have_text(PAGES[place])
     assert view.evaluate(UNNAMED) == []
 
 
