@@ -1,6 +1,6 @@
 """A busy team's year in the ledger: how large it grows, and how fast the pages and reports answer.
 
-usage: python bench/ledger_year.py FOLDER [--calls N] [--journal]
+usage: python bench/ledger_year.py FOLDER [--calls N] [--days N] [--runs N] [--journal]
 
 Makes N calls (default ten million) of 200 people in 12 teams with 8 models, spread over a year
 with its nights and weekends, writes them through the projection's own functions, then asks every
@@ -62,7 +62,6 @@ _PURPOSES = ("code", "chat", "batch", "agent")
 _SHARES = (60, 25, 10, 5)
 _PER_CONVERSATION = 12
 _PER_CHANGE = 150
-_RUNS = 21
 _SPEND_BAR_MS, _REPORT_BAR_MS = 300, 2_000
 _KINDS: dict[type[Said], str] = {
     GenerationOpened: OPENED,
@@ -94,6 +93,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--calls", type=int, default=10_000_000)
+    parser.add_argument("--days", type=int, default=365)
+    parser.add_argument("--runs", type=int, default=21)
     parser.add_argument("--journal", action="store_true")
     flags = parser.parse_args()
     flags.folder.mkdir(parents=True, exist_ok=True)
@@ -103,9 +104,9 @@ def main() -> None:
     folks = _folks()
     journal = Journal.open(flags.folder / "journal", _WORKER, clock) if flags.journal else None
     try:
-        _fill(database, journal, folks, clock, flags.calls)
+        _fill(database, journal, folks, clock, calls=flags.calls, days=flags.days)
         _sizes(flags.folder, database)
-        _ask(database, folks, _filled_days(database))
+        _ask(database, folks, days_filled=_filled_days(database), runs=flags.runs)
     finally:
         if journal is not None:
             journal.close()
@@ -156,22 +157,28 @@ _MODELS = tuple(
 
 
 def _fill(
-    database: Database, journal: Journal | None, folks: Team, clock: ManualClock, calls: int
+    database: Database,
+    journal: Journal | None,
+    folks: Team,
+    clock: ManualClock,
+    *,
+    calls: int,
+    days: int,
 ) -> None:
     """Write day after day; each is one position, so that a cut run goes on behind the last one."""
     first = _filled_days(database)
     if not first:
         database.write_now(lambda connection: _settle_in(connection, folks))
-    weights = [_weight(day) for day in range(_DAYS)]
+    weights = [_weight(day) for day in range(days)]
     begun, cpu = time.perf_counter(), time.process_time()
     made = 0
-    for day in range(first, _DAYS):
+    for day in range(first, days):
         count = calls * weights[day] // sum(weights)
         _write_day(database, journal, day, list(_day(folks, clock, day, count)))
         made += count
         if day % 10 == 9:
             rate = made / (time.perf_counter() - begun)
-            print(f"day {day + 1} of {_DAYS}: {made:,} calls, {rate:,.0f} a second", flush=True)
+            print(f"day {day + 1} of {days}: {made:,} calls, {rate:,.0f} a second", flush=True)
     if made:
         used = (time.process_time() - cpu) / made * 1e6
         print(f"{made:,} calls made and written, {used:.1f} us CPU each")
@@ -413,12 +420,12 @@ def _sizes(folder: Path, database: Database) -> None:
         print(f"journal {written / 1e9:.2f} GB: {grown:.2f} GB per million calls")
 
 
-def _ask(database: Database, folks: Team, days_filled: int) -> None:
+def _ask(database: Database, folks: Team, *, days_filled: int, runs: int) -> None:
     owner = Scope(folks.organisation_id, "owner")
     end_ns = _YEAR_NS + days_filled * DAY_NS
     now_ns = end_ns - HOUR_NS
     print(f"\n{'question':<44}{'p50 ms':>9}{'max ms':>9}{'bar':>8}")
-    for days in (30, 90, _DAYS):
+    for days in (30, 90, days_filled):
         span = Span(end_ns - days * DAY_NS, end_ns)
         for by in ("team", "account", "key", "model", "release", "purpose", "conversation", "day"):
             asked = Asked(now_ns=now_ns, span=span, by=by)
@@ -427,6 +434,7 @@ def _ask(database: Database, folks: Team, days_filled: int) -> None:
                 lambda c, asked=asked: REPORTS["spend"].make(c, owner, asked),
                 database,
                 _SPEND_BAR_MS,
+                runs,
             )
     year = Asked(now_ns=now_ns, span=Span(_YEAR_NS, end_ns))
     for word, report in REPORTS.items():
@@ -435,6 +443,7 @@ def _ask(database: Database, folks: Team, days_filled: int) -> None:
             lambda c, report=report: report.make(c, owner, year),
             database,
             _REPORT_BAR_MS,
+            runs,
         )
     person = folks.people[0]
     for name, which in {
@@ -453,12 +462,15 @@ def _ask(database: Database, folks: Team, days_filled: int) -> None:
             lambda c, which=which: generations.recent(c, owner, limit=51, which=which),
             database,
             _SPEND_BAR_MS,
+            runs,
         )
 
 
-def _time(name: str, work: Callable[[Connection], object], database: Database, bar_ms: int) -> None:
+def _time(
+    name: str, work: Callable[[Connection], object], database: Database, bar_ms: int, runs: int
+) -> None:
     taken_ms: list[float] = []
-    for _ in range(_RUNS):
+    for _ in range(runs):
         begun = time.perf_counter()
         msgspec.json.encode(database.read_now(work))
         taken_ms.append((time.perf_counter() - begun) * 1e3)

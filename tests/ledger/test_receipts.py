@@ -101,17 +101,18 @@ async def test_the_command_shows_a_table_and_a_page(
     assert main([*data]) == 0
     header, *lines = capsys.readouterr().out.splitlines()
     assert " ".join(header.split()) == (
-        "id time (UTC) purpose model in cached out first total cost end"
+        "id time (UTC) purpose model in cached out first total charged end"
     )
     assert [line.split()[0] for line in lines] == ["call-2", "call-1", "call-0"]
     assert lines[0].endswith("running")
-    assert lines[2].split()[-2:] == ["$0.0000015", "end"]
+    assert lines[2].split()[-2:] == ["$0.00", "end"]
     assert main(["--limit", "1", *data]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
     assert main(["call-0", *data]) == 0
     page = capsys.readouterr().out
     assert "12 (4 from the cache)" in page
     assert "58.0 tokens/s" in page
+    assert "cost         $0.0000015" in page
     assert main(["call-2", *data]) == 0
     assert "unknown" in capsys.readouterr().out
 
