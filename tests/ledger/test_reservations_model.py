@@ -309,6 +309,9 @@ class BudgetWalk(RuleBasedStateMachine):
                         connection, one.id, start
                     )
                 )
+                # Who has no grant counts with what it spent.
+                for worker in self.workers:
+                    granted.setdefault(worker.name, self._spent(worker, one, start_ns))
                 allowed = max(one.limit_nano, self.excess.get((one.id, start_ns), 0))
                 assert sum(granted.values()) - one.base_nano <= allowed, (one, granted)
 
@@ -316,18 +319,30 @@ class BudgetWalk(RuleBasedStateMachine):
     def processes_know_what_they_spent_and_hold(self) -> None:
         for worker in self.workers:
             for window in worker.reservations.windows():
-                inside = [
-                    one
-                    for one in self.calls
-                    if window.start_ns <= one.started_ns < window.end_ns
-                    and window.budget.node_id in one.lineage.nodes()
-                ]
-                own = [one for one in inside if one.worker == worker.name]
-                spent_nano = sum(one.price_nano for one in own)
-                if worker.name == "control":
-                    spent_nano -= sum(one.refunded_nano for one in inside)
-                assert window.spent_nano == spent_nano
-                assert window.held_nano == sum(one.hold.nano for one in own if one.hold)
+                assert window.spent_nano == self._spent(worker, window.budget, window.start_ns)
+                held_nano = sum(
+                    one.hold.nano
+                    for one in self._inside(window.budget, window.start_ns)
+                    if one.worker == worker.name and one.hold
+                )
+                assert window.held_nano == held_nano
+
+    def _inside(self, budget: Budget, start_ns: int) -> list[Call]:
+        """The calls of a window."""
+        return [
+            one
+            for one in self.calls
+            if budget.node_id in one.lineage.nodes()
+            and span_of(budget.period, one.started_ns)[0] == start_ns
+        ]
+
+    def _spent(self, worker: Worker, budget: Budget, start_ns: int) -> int:
+        """What a process counts for itself: refunds are the control process's."""
+        inside = self._inside(budget, start_ns)
+        spent_nano = sum(one.price_nano for one in inside if one.worker == worker.name)
+        if worker.name == "control":
+            spent_nano -= sum(one.refunded_nano for one in inside)
+        return spent_nano
 
     def teardown(self) -> None:
         try:
