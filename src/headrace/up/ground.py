@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from functools import partial
 
 import msgspec
 from sqlalchemy import Connection
@@ -19,6 +20,7 @@ from headrace.ledger.projection import Projector
 from headrace.ledger.tries import Tries
 from headrace.serving.idempotency import Idempotency
 from headrace.serving.tracing import Tracer
+from headrace.store import budgets
 from headrace.store.accounts import Home
 from headrace.store.database import Database
 from headrace.store.home import bootstrap
@@ -126,6 +128,7 @@ async def _open_journal(
             await Projector(database, left).close_open()
         finally:
             left.close()
+        await database.write(partial(budgets.drop_grants, worker=name))
     # Runs late in the stop, when every call has written its record.
     stack.push_async_callback(projector.catch_up)
     await stack.enter_async_context(background(projector.run()))
