@@ -1,9 +1,11 @@
 """The admin pages of traffic and of models: calls of all processes, and who answers."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from pyreqwest.client import ClientBuilder
@@ -86,16 +88,23 @@ async def ask(api: Api, text: str) -> None:
         await sent.header("authorization", f"Bearer {api.key}").build().send()
 
 
+async def begin(api: Api, text: str) -> asyncio.StreamWriter:
+    """A call that runs until its connection, which this gives, is let go."""
+    address = urlsplit(api.url)
+    _, writer = await asyncio.open_connection(address.hostname, address.port)
+    body = json.dumps({"model": "parrot", "messages": [{"role": "user", "content": text}]})
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nX-Api-Key: {api.key}"
+    writer.write(f"{head}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+    return writer
+
+
 async def test_traffic_tells_what_runs_and_what_came(api: Api):
     await ask(api, "hello you")
-    slow = asyncio.create_task(ask(api, "slow"))
-    try:
-        while not (found := await look(api, "/admin/traffic"))["running"]:
-            await asyncio.sleep(0.01)
-        models = (await look(api, "/admin/models"))["models"]
-    finally:
-        slow.cancel()
-        await asyncio.gather(slow, return_exceptions=True)
+    connection = await begin(api, "slow")
+    while not (found := await look(api, "/admin/traffic"))["running"]:
+        await asyncio.sleep(0.01)
+    models = (await look(api, "/admin/models"))["models"]
+    connection.transport.abort()
     [key] = await api.keys.list(api.home.owner)
     [running] = found["running"]
     begun = (running["account_id"], running["key_id"], running["model_id"], running["purpose"])
