@@ -99,7 +99,7 @@ async def test_when_the_journal_cannot_be_written_no_call_is_made_and_readiness_
     for _ in range(3):  # more than may run at once: none of them keeps a place
         with pytest.raises(InternalServerError, match="journal") as failed:
             await ask(api, "hello")
-        assert failed.value.status_code == 500
+        assert failed.value.status_code == 503
     status, _, shown = await send(api, "GET", "/readyz")
     assert (status, b"journal" in shown) == (503, True)
     async with asyncio.timeout(1):

@@ -52,6 +52,7 @@ STATUS = {
     "rate_limited": 429,
     "engine_failed": 502,
     "engine_unavailable": 503,
+    "store": 503,
     "overloaded": 503,
     "timed_out": 504,
 }
