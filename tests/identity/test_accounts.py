@@ -233,6 +233,38 @@ async def test_roles_are_looked_at_when_a_change_happens(
             await attempt()
 
 
+async def test_an_invitation_opens_no_more_than_its_maker_may(
+    people: Accounts, sessions: Sessions, home: Home
+):
+    admin = await _add(people, home, "admin")
+    colleague = await _add(people, home, "admin", email="bob@example.org")
+    member = await _add(people, home, email="eve@example.org")
+    for role in ("admin", "owner"):  # an owner's link opens owners too
+        await people.change(home.owner, admin.account_id, AccountChange(role=role))
+        await sessions.redeem(await people.invite(admin, colleague.account_id))
+    await people.change(home.owner, admin.account_id, AccountChange(role="admin"))
+    to_be_owner = await sessions.make_link(member, admin)
+    await people.change(home.owner, member.account_id, AccountChange(role="owner"))
+    late = await sessions.make_link(member, admin)  # as if the invitation came in between
+    after = await people.invite(admin, colleague.account_id)
+    await people.change(home.owner, admin.account_id, AccountChange(role="member"))
+    for link in (to_be_owner, late, after):
+        with pytest.raises(Unauthenticated):
+            await sessions.redeem(link)
+    own = await sessions.redeem(await sessions.make_link(admin))
+    assert (await sessions.find(own)) is not None
+
+
+async def test_who_becomes_an_owner_signs_in_anew(people: Accounts, sessions: Sessions, home: Home):
+    admin = await _add(people, home, "admin")
+    member = await _add(people, home, email="eve@example.org")
+    theirs = await sessions.redeem(await people.invite(admin, member.account_id))
+    await people.change(home.owner, member.account_id, AccountChange(role="admin"))
+    assert await sessions.find(theirs) is not None
+    await people.change(home.owner, member.account_id, AccountChange(role="owner"))
+    assert await sessions.find(theirs) is None
+
+
 # Races, with real parallelism: two processes' worth of databases, on two event loops' threads.
 
 

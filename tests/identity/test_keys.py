@@ -247,6 +247,13 @@ async def test_the_houses_own_purposes_are_nobody_elses(ring: KeyRing, home: Hom
     assert ring.find(again.secret).purpose == purpose
 
 
+async def test_the_house_keeps_its_own_keys(ring: KeyRing, home: Home):
+    own = await ring.rotate(home.owner, "commands", "terminal")
+    with pytest.raises(InvalidRequest, match="itself needs"):
+        await ring.revoke(home.owner, own.id)
+    assert ring.find(own.secret).key_id == own.id
+
+
 async def test_after_a_rotation_both_secrets_open_for_a_while(
     ring: KeyRing, home: Home, clock: ManualClock, database: Database
 ):

@@ -43,7 +43,7 @@ def fill(connection: Connection) -> None:
         expires_ns=None,
     )
     sessions.add(connection, OWNER, "session-hash", created_ns=5, expires_ns=2**62)
-    sessions.add_link(connection, OWNER, "link-hash", expires_ns=2**62)
+    sessions.add_link(connection, OWNER, "link-hash", maker_id=OWNER.account_id, expires_ns=2**62)
     releases.adopt_release(
         connection,
         OWNER,

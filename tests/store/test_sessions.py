@@ -1,3 +1,4 @@
+from headrace.core.scope import Scope
 from headrace.store import sessions
 from headrace.store.database import Database
 from support.people import move_in
@@ -14,10 +15,11 @@ def test_a_link_is_used_once_and_before_it_expires(database: Database):
     for link in ("first", "late"):
         database.write_now(
             lambda connection, link=link: sessions.add_link(
-                connection, people.member, link, expires_ns=100
+                connection, people.member, link, maker_id="maker", expires_ns=100
             )
         )
-    assert use("first", 99) == people.member
+    maker = Scope(people.member.organisation_id, "maker")
+    assert use("first", 99) == sessions.UsedLink(people.member, maker)
     assert use("first", 99) is None
     assert use("late", 100) is None
     assert use("unknown", 1) is None

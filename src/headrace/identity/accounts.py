@@ -131,6 +131,9 @@ class Accounts:
             found = overseen(connection, actor, account_id)
             if wanted.role is not UNSET and wanted.role != found.role:
                 self._check_new_role(connection, actor, found, wanted.role)
+                if wanted.role == "owner":
+                    # An admin may have opened some of them; nobody becomes owner that way.
+                    session_rows.end_all(connection, found.scope)
             if wanted.team_id is not UNSET:
                 _check_team(connection, actor, wanted.team_id)
             accounts.change(
@@ -209,7 +212,7 @@ class Accounts:
             session_rows.end_all(connection, found.scope)
             return found.scope
 
-        return await self._sessions.make_link(await self._database.write(work))
+        return await self._sessions.make_link(await self._database.write(work), actor)
 
     def _check_new_role(
         self, connection: Connection, actor: Scope, found: Account, role: Role

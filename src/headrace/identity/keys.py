@@ -286,6 +286,7 @@ class KeyRing:
 
         Raises:
             NotFound: `scope` may see no such key.
+            InvalidRequest: It is one of the house's own.
         """
         if not is_id(identifier):  # nor may odd text reach the database
             raise NotFound("there is no such key")
@@ -294,10 +295,16 @@ class KeyRing:
 
     async def _revoke(self, scope: Scope, identifier: str) -> None:
         now_ns = self._clock.now_ns()
+
+        def work(connection: Connection) -> str | None:
+            key = rows.get(connection, scope, identifier)
+            if key is not None and key.purpose in HOUSE_PURPOSES:
+                # Or an admin could shut out the commands of whoever runs this.
+                raise InvalidRequest("Headrace itself needs this key, and renews it at each start")
+            return rows.revoke(connection, scope, identifier, now_ns=now_ns)
+
         async with self._lock:
-            secret_hash = await self._database.write(
-                lambda connection: rows.revoke(connection, scope, identifier, now_ns=now_ns)
-            )
+            secret_hash = await self._database.write(work)
             if secret_hash is None:
                 raise NotFound(f"there is no key {identifier}")
             key = self._live.pop(identifier, None)

@@ -7,8 +7,9 @@ from typing import overload
 from sqlalchemy import Connection
 
 from headrace.core.clock import Clock
-from headrace.core.errors import Unauthenticated
+from headrace.core.errors import Forbidden, NotFound, Unauthenticated
 from headrace.core.scope import Scope
+from headrace.identity.oversight import overseen
 from headrace.identity.secrets import SECRET_LENGTH_MAX, digest, new_secret
 from headrace.store import sessions as rows
 from headrace.store.database import Database
@@ -34,14 +35,25 @@ class Sessions:
         self._pepper = pepper
         self._clock = clock
 
-    async def make_link(self, scope: Scope) -> str:
-        """A token that signs in as `scope`, once, within 24 hours."""
+    async def make_link(self, scope: Scope, maker: Scope | None = None) -> str:
+        """A token that signs in as `scope`, once, within 24 hours.
+
+        Args:
+            scope: As whom.
+            maker: Who makes it, who must still be allowed to when it is used; None: themselves.
+        """
         token = new_secret()
         link_hash, now_ns = digest(self._pepper, "link", token), self._clock.now_ns()
 
         def work(connection: Connection) -> None:
             rows.forget_expired(connection, now_ns=now_ns)
-            rows.add_link(connection, scope, link_hash, expires_ns=now_ns + _ns(LINK_LIFE))
+            rows.add_link(
+                connection,
+                scope,
+                link_hash,
+                maker_id=(maker or scope).account_id,
+                expires_ns=now_ns + _ns(LINK_LIFE),
+            )
 
         await self._database.write(work)
         return token
@@ -54,19 +66,20 @@ class Sessions:
             former: The secret of a session that the new one takes the place of.
 
         Raises:
-            Unauthenticated: The link is unknown, used or expired.
+            Unauthenticated: The link is unknown, used or expired, or whoever made it might not
+                make it any more.
         """
         link_hash = digest(self._pepper, "link", token[:SECRET_LENGTH_MAX])
         now_ns = self._clock.now_ns()
 
         def use(connection: Connection) -> Scope:
-            scope = rows.use_link(connection, link_hash, now_ns=now_ns)
-            if scope is None:
+            used = rows.use_link(connection, link_hash, now_ns=now_ns)
+            if used is None or not _still_stands(connection, used):
                 raise Unauthenticated(
                     "this sign-in link is unknown, used or expired",
                     hint="Ask the server for a new link; each one works once, for 24 hours.",
                 )
-            return scope
+            return used.scope
 
         return await self.open(use, former)
 
@@ -121,6 +134,15 @@ class Sessions:
         """Sign out: the session opens nothing from now on."""
         session_hash = self.hash_of(secret)
         await self._database.write(lambda connection: rows.end(connection, session_hash))
+
+
+def _still_stands(connection: Connection, link: rows.UsedLink) -> bool:
+    """Whether its maker may open that account today: either may have got another role since."""
+    try:
+        overseen(connection, link.maker, link.scope.account_id, own=True)
+    except (NotFound, Forbidden):
+        return False
+    return True
 
 
 def _ns(life: timedelta) -> int:

@@ -183,6 +183,7 @@ sign_in_link = Table(
     *_owner(),
     Column("expires_ns", BigInteger, nullable=False, index=True),
     Column("used_ns", BigInteger),
+    Column("maker_id", Text),
 )
 
 release = Table(

@@ -11,18 +11,28 @@ from headrace.store.accounts import Role
 from headrace.store.schema import account, session, sign_in_link
 
 
-def add_link(connection: Connection, scope: Scope, link_hash: str, *, expires_ns: int) -> None:
-    """A link that signs in as `scope`, once."""
+def add_link(
+    connection: Connection, scope: Scope, link_hash: str, *, maker_id: str, expires_ns: int
+) -> None:
+    """A link that signs in as `scope`, once; the account `maker_id` of its organisation made it."""
     row = {
         "hash": link_hash,
         "organisation_id": scope.organisation_id,
         "account_id": scope.account_id,
         "expires_ns": expires_ns,
+        "maker_id": maker_id,
     }
     connection.execute(insert(sign_in_link).values(row))
 
 
-def use_link(connection: Connection, link_hash: str, *, now_ns: int) -> Scope | None:
+class UsedLink(msgspec.Struct, frozen=True):
+    """As whom a link signs in, and who made it."""
+
+    scope: Scope
+    maker: Scope
+
+
+def use_link(connection: Connection, link_hash: str, *, now_ns: int) -> UsedLink | None:
     """Use a link up; None when it is unknown, used or expired. One caller at most gets it."""
     used = connection.execute(
         update(sign_in_link)
@@ -32,9 +42,15 @@ def use_link(connection: Connection, link_hash: str, *, now_ns: int) -> Scope | 
             sign_in_link.c.expires_ns > now_ns,
         )
         .values(used_ns=now_ns)
-        .returning(sign_in_link.c.organisation_id, sign_in_link.c.account_id)
+        .returning(
+            sign_in_link.c.organisation_id, sign_in_link.c.account_id, sign_in_link.c.maker_id
+        )
     ).first()
-    return None if used is None else Scope(used.organisation_id, used.account_id)
+    if used is None:
+        return None
+    scope = Scope(used.organisation_id, used.account_id)
+    # Before makers were written down, everybody made links for themselves.
+    return UsedLink(scope, Scope(scope.organisation_id, used.maker_id or scope.account_id))
 
 
 def add(

@@ -62,6 +62,7 @@ def _index(table: str, *columns: str) -> None:
 
 def _columns() -> None:
     op.add_column("account", sa.Column("team_id", sa.Text))
+    op.add_column("sign_in_link", sa.Column("maker_id", sa.Text))
     for name in ("scopes", "former_hash"):
         op.add_column("api_key", sa.Column(name, sa.Text))
     op.add_column("api_key", sa.Column("former_until_ns", sa.BigInteger))
