@@ -28,6 +28,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from headrace.core.clock import SystemClock
+from headrace.core.ids import new_id
 from headrace.wire.openai_moderations import CATEGORIES
 from support.running import Running
 from support.signed_in import SignedIn
@@ -91,8 +93,9 @@ class Fuzzer:
             for method, told in methods.items()
         }
         self._person = SignedIn(running)
+        self._guest = self._invite()
         self._objects: dict[str, str] = {}
-        _name_what_is_there(document)
+        _name_what_is_there(document, self._make_team())
         schema: Any = openapi.from_dict(document)
         operations = [each.ok() for each in schema.get_all_operations()]
         # Made once, as making them costs more than drawing from them.
@@ -135,9 +138,7 @@ class Fuzzer:
         tally.operations[label] = tally.operations.get(label, 0) + 1
         for name, value in case.path_parameters.items():
             if value == _KNOWN:
-                is_message_batch = case.path.startswith("/v1/messages/batches")
-                known = "message_batch_id" if is_message_batch else name
-                case.path_parameters[name] = self._objects.get(known, value)
+                case.path_parameters[name] = self._objects.get(_known(case.path, name), value)
         try:
             response = case.call(
                 base_url=self._url,
@@ -164,12 +165,18 @@ class Fuzzer:
         names = {name for one in security for name in one}
         if "bearer" in names:
             return {"authorization": f"Bearer {self._key}"}
-        if "operator" in names:
-            return {"authorization": f"Bearer {self._running.run_file.credential}"}
-        # Signing out is tried with what nobody has; it would end the session of all others.
-        if "session" in names and not case.path.endswith("sign-out"):
+        if case.path == "/signin/password":
+            return {"origin": self._url}
+        # A password that is set ends the other sessions of its account: not those of the others.
+        if case.path == "/admin/me/password":
+            return {"cookie": self._guest, "origin": self._url}
+        # Signing out is tried without a session; it would end that of all others.
+        if case.path.startswith("/chat/") and not case.path.endswith("sign-out"):
             return {"cookie": self._person.cookie, "origin": self._url}
-        return {}
+        return self._as_operator() if "operator" in names else {}
+
+    def _as_operator(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self._running.run_file.credential}"}
 
     def _make_objects(self) -> Iterator[tuple[str, str]]:
         yield "model", MODEL
@@ -186,6 +193,42 @@ class Fuzzer:
         conversation, reply = self._person.ask("Hello", MODEL)
         yield "conversation", conversation
         yield "message", reply
+        team = self._make_team()
+        yield "teams", team
+        yield "accounts", self._make_person()["account"]["id"]
+        yield "keys", self._post_admin("keys", {"name": "fuzz"})["id"]
+        terms = {"node_kind": "team", "node_id": team, "period": "month", "limit_nano": 1}
+        yield "budgets", self._post_admin("budgets", terms)["id"]
+        limit = {"node_kind": "team", "node_id": team, "maximum": 9}
+        self._admin("PUT", "limits", limit | {"kind": "requests", "period": "minute"})
+        yield "node_id", team
+        receipts = self._admin("GET", "receipts").json()["receipts"]
+        if receipts:
+            yield "receipts", receipts[0]["id"]
+
+    def _make_team(self) -> str:
+        return self._post_admin("teams", {"name": new_id(SystemClock())})["id"]
+
+    def _make_person(self) -> Any:
+        email = f"{new_id(SystemClock())}@example.org"
+        return self._post_admin("accounts", {"kind": "person", "name": "Ada", "email": email})
+
+    def _invite(self) -> str:
+        """The cookie of a member who has followed an invitation."""
+        path = self._make_person()["invite_path"]
+        response = requests.get(f"{self._url}{path}", timeout=_WAIT_S, allow_redirects=False)
+        return response.headers["set-cookie"].partition(";")[0]
+
+    def _post_admin(self, word: str, body: Any) -> Any:
+        return self._admin("POST", word, body).json()
+
+    def _admin(self, method: str, word: str, body: Any = None) -> requests.Response:
+        url = f"{self._url}/admin/{word}"
+        response = requests.request(
+            method, url, json=body, headers=self._as_operator(), timeout=_WAIT_S
+        )
+        response.raise_for_status()
+        return response
 
     def _post(self, path: str, body: Any, **more: Any) -> Any:
         response = requests.post(
@@ -199,17 +242,27 @@ class Fuzzer:
         return response.json()
 
 
-def _name_what_is_there(document: Any) -> None:
+def _known(path: str, name: str) -> str:
+    """Under what name the id of something that is there is kept."""
+    if path.startswith("/v1/messages/batches"):
+        return "message_batch_id"
+    return path.split("/")[2] if name == "id" else name
+
+
+def _name_what_is_there(document: Any, team: str) -> None:
     """Let requests ask for the model and the objects that there are, or few would get far."""
     for methods in document["paths"].values():
         for told in methods.values():
             for parameter in told.get("parameters", ()):
-                if parameter["in"] == "path":
+                if parameter["in"] == "path" and "enum" not in parameter["schema"]:
                     parameter["schema"] = {"anyOf": [{"enum": [_KNOWN]}, {"type": "string"}]}
     schemas = document["components"]["schemas"]
     for schema in schemas.values():
-        if "messages" in schema.get("properties", {}) or "input" in schema.get("properties", {}):
-            schema["properties"]["model"] = {"enum": [MODEL]}
+        fields = schema.get("properties", {})
+        if "messages" in fields or "input" in fields:
+            fields["model"] = {"enum": [MODEL]}
+        if "node_id" in fields:
+            fields["node_id"] = {"anyOf": [{"enum": [team]}, {"type": "string"}]}
     # Taken as they are until they run, and far the dearest to draw.
     schemas["MessageBatches.Call"]["properties"]["params"] = {"type": "object"}
 

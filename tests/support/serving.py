@@ -16,7 +16,7 @@ from headrace.ledger.journal import Journal
 from headrace.ledger.projection import Projector
 from headrace.ledger.terms import Process, Terms
 from headrace.ledger.tries import Tries
-from headrace.serving.app import api_routes, not_found
+from headrace.serving.app import api_routes, authenticator, not_found
 from headrace.serving.attachments import Attachments
 from headrace.serving.batches.parts import Batches
 from headrace.serving.engine import Engine
@@ -24,6 +24,7 @@ from headrace.serving.engines.scripted import ScriptedEngine
 from headrace.serving.gateway import Gateway
 from headrace.serving.idempotency import Idempotency
 from headrace.serving.metrics import Metrics
+from headrace.serving.outcomes import outcome_route
 from headrace.serving.pool import Place, Pool
 from headrace.serving.responses.routes import Responses
 from headrace.store.accounts import Home
@@ -152,16 +153,19 @@ async def served_api(
         stack.push_async_callback(batches.runner.drain, 0)
         responses = Responses(database, settings, clock)
         await stack.enter_async_context(responses.running())
-        routes = api_routes(
-            gateway,
-            find_key=keys.authenticate,
-            metrics=metrics,
-            settings=settings,
-            clock=clock,
-            idempotency=idempotency,
-            batches=batches,
-            responses=responses,
-        )
+        routes = [
+            *api_routes(
+                gateway,
+                find_key=keys.authenticate,
+                metrics=metrics,
+                settings=settings,
+                clock=clock,
+                idempotency=idempotency,
+                batches=batches,
+                responses=responses,
+            ),
+            outcome_route(journal, authenticator(keys.authenticate), clock),
+        ]
         app = create_app(
             routes, doorman=Nobody(), allowed_hosts=frozenset(), not_found=not_found(clock)
         )

@@ -194,16 +194,20 @@ def _renamed(schema: Schema, names: Mapping[str, str]) -> Schema:
 
 
 def _operation(each: Operation, shapes: _Shapes) -> dict[str, Any]:
+    replies = {
+        str(status): _reply(reply, each.family, shapes) for status, reply in each.replies.items()
+    }
+    for status in _statuses(each):
+        fault = _fault(status, each, shapes)
+        # A page may say the same to people as an error does to programs.
+        fault["content"] |= replies.get(str(status), {}).get("content", {})
+        replies[str(status)] = fault
     told: dict[str, Any] = {
         "operationId": each.name,
         "summary": each.summary,
         "tags": [each.family],
         "security": _SECURITY[each.rule],
-        "responses": {
-            str(status): _reply(reply, each.family, shapes)
-            for status, reply in each.replies.items()
-        }
-        | {str(status): _fault(status, each, shapes) for status in _statuses(each)},
+        "responses": replies,
     }
     if each.parameters:
         told["parameters"] = [_parameter(one) for one in each.parameters]

@@ -86,7 +86,7 @@ class ListPrices:
         """Bring the table up to date; costs a file's reading where nothing is due.
 
         Args:
-            newest: Fetch the newest data over the network.
+            newest: Fetch the newest data over the network, where there are targets.
             missing: Look up only what was never looked up, and leave prices of another day.
 
         Raises:
@@ -96,7 +96,7 @@ class ListPrices:
         async with self._one_at_a_time:
             known = await asyncio.to_thread(self._read)
             day_ns = self._clock.now_ns() // _NS_PER_DAY * _NS_PER_DAY
-            if newest:
+            if newest and self._targets:
                 now = await self._look_up(list(self._targets.values()), day_ns, newest=True)
             else:
                 now = await self._completed(known, day_ns, missing=missing)

@@ -17,6 +17,7 @@ from headrace.store.key import Key
 
 _BODY = (400, 408, 413)
 _ID = (Parameter("id", "path", "Its id."),)
+_PAGE = Reply("A page that says what is wrong.", {"text/html": TEXT})
 
 
 class Keys(msgspec.Struct):
@@ -76,6 +77,7 @@ def _operation(
     summary: str,
     *,
     reply: tuple[int, Reply],
+    pages: tuple[int, ...] = (),
     **more: Any,  # noqa: ANN401 - fields of Operation
 ) -> Operation:
     return Operation(
@@ -85,7 +87,7 @@ def _operation(
         family="Sign in" if rule is Rule.PUBLIC else "Admin",
         rule=rule,
         summary=summary,
-        replies={reply[0]: reply[1]},
+        replies={reply[0]: reply[1]} | dict.fromkeys(pages, _PAGE),
         fault=(Error,),
         **more,
     )
@@ -100,7 +102,7 @@ def _done(text: str) -> tuple[int, Reply]:
 
 
 def _sign_in() -> list[Operation]:
-    on = (303, Reply("Goes on.", {"text/html": TEXT}))
+    on = (303, Reply("Goes on."))
     return [
         _operation(
             "GET",
@@ -109,8 +111,8 @@ def _sign_in() -> list[Operation]:
             Rule.PUBLIC,
             "Use a sign-in link up for a session cookie; sends on to the front page.",
             reply=on,
+            pages=(401,),
             parameters=(Parameter("token", "query", "What the link holds."),),
-            faults=(401,),
         ),
         _operation(
             "GET",
@@ -138,7 +140,7 @@ def _sign_in() -> list[Operation]:
             Rule.PUBLIC,
             "Send the browser to the OpenID Connect provider.",
             reply=on,
-            faults=(404, 502, 503),
+            pages=(404, 502, 503),
         ),
         _operation(
             "GET",
@@ -152,7 +154,7 @@ def _sign_in() -> list[Operation]:
                 Parameter("code", "query", "What the provider gives for it."),
                 Parameter("error", "query", "Or why it gives none."),
             ),
-            faults=(400, 401, 404, 502, 503, 504),
+            pages=(400, 401, 403, 404, 429, 502, 503, 504),
         ),
     ]
 
