@@ -1,6 +1,7 @@
 """Holding money of budgets: what fits, who waits, what processes share, what is told."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -12,12 +13,15 @@ from headrace.core.errors import BudgetSpent, RateLimited
 from headrace.core.ids import new_id
 from headrace.core.scope import NodeKind
 from headrace.ledger.journal import Journal
+from headrace.ledger.leases import Leases
+from headrace.ledger.projection import Projector
 from headrace.ledger.reservations import Reservations
-from headrace.ledger.windows import DAY_NS, HOUR_NS, span_of
+from headrace.ledger.windows import DAY_NS, HOUR_NS, Window, span_of
 from headrace.store import budgets
 from headrace.store.budgets import Budget, BudgetPeriod
 from headrace.store.database import Database
 from support.budgets import ADA, BOB, OWNER, settle_in
+from support.journals import Note
 
 NOW_NS = ManualClock().now_ns()
 
@@ -310,3 +314,75 @@ async def test_a_slice_that_one_process_needs_is_not_kept_in_parts(pair: Pair):
     assert {task.result().nano for task in done} == {100}
     for task in left:
         task.cancel()
+
+
+@pytest.mark.parametrize("alone", [True, False])
+async def test_who_waits_is_bound_by_a_budget_that_is_made_meanwhile(house: House, *, alone: bool):
+    reservations = await house.process(alone=alone, wait_s=2)
+    await house.budget(100)
+    running = await reservations.hold(ADA, NOW_NS, 100, 100)
+    waiting = asyncio.create_task(reservations.hold(ADA, NOW_NS, 50, 50))
+    await asyncio.sleep(0.02)
+    await house.budget(50, node=("team", "team"))
+    reservations.settle(running, 0)
+    hold = await waiting
+    assert reservations.try_hold(ADA, NOW_NS, 1, 1) is None, "all of the team's is held"
+    reservations.settle(hold, 50)
+    with pytest.raises(BudgetSpent):
+        await reservations.hold(ADA, NOW_NS, 1, 1)
+
+
+def window_of(reservations: Reservations) -> tuple[Leases, Window]:
+    (window,) = reservations.windows()
+    leases = reservations._leases  # pyright: ignore[reportPrivateUsage]
+    assert leases is not None
+    return leases, window
+
+
+async def test_a_renewal_that_is_cut_off_leaves_nothing_that_others_get(pair: Pair):
+    one, two = pair.one, pair.two
+    one.settle(await one.hold(ADA, NOW_NS, 10, 10), 0)
+    assert await pair.granted() == {"control": 50}
+    leases, window = window_of(one)
+    giving_back = asyncio.create_task(leases.renew(window))
+    await asyncio.sleep(0)
+    time.sleep(0.1)  # noqa: ASYNC251 - the database does it, and the loop does not hear of that
+    giving_back.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await giving_back
+    assert (await two.hold(ADA, NOW_NS, 1_000, 1_000)).nano == 1_000
+    assert one.try_hold(ADA, NOW_NS, 1, 1) is None
+
+
+async def test_what_is_over_a_lowered_limit_is_not_freed_while_it_is_renewed(house: House):
+    one = await house.process(alone=False)
+    identifier = await house.budget(100)
+    first, second = [await one.hold(ADA, NOW_NS, 50, 50) for _ in range(2)]
+    await house.database.write(
+        lambda connection: budgets.change(connection, OWNER, identifier, {"limit_nano": 40})
+    )
+    await one.reload()
+    leases, window = window_of(one)
+    renewing = asyncio.create_task(leases.renew(window))
+    await asyncio.sleep(0)
+    one.settle(first, 0)
+    assert one.try_hold(ADA, NOW_NS, 50, 1) is None, "50 are held of 40"
+    await renewing
+    assert one.try_hold(ADA, NOW_NS, 50, 1) is None
+    one.settle(second, 10)
+    assert (await one.hold(ADA, NOW_NS, 50, 1)).nano == 30
+
+
+async def test_a_slice_that_is_on_its_way_keeps_its_window(house: House, pair: Pair):
+    one = pair.one
+    one.settle(await one.hold(ADA, NOW_NS, 10, 10), 0)
+    journal, _ = house.opened[0]
+    journal.append("note", Note(1, "rows are complete"))
+    await Projector(house.database, journal).catch_up()
+    leases, window = window_of(one)
+    await leases.renew(window)
+    fetching = asyncio.create_task(leases.renew(window, least_nano=1, want_nano=70))
+    await asyncio.sleep(0)
+    assert not await leases.end(window)
+    await fetching
+    assert (await pair.granted())["control"] == 70

@@ -48,30 +48,27 @@ class Leases:
         """Give back what is not used, and take what somebody wants.
 
         Raises:
-            StoreError: The database refuses; all is as before.
+            StoreError: The database refuses; until it is asked again there is no room.
         """
         async with window.lock:
-            # What is set aside cannot be held while the database is asked; whoever wants it waits.
-            aside_nano = window.room_nano
-            window.grant(-aside_nano)
-            used_nano = window.granted_nano
-            try:
-                found = await self._database.write(
-                    lambda connection: budgets.lease(
-                        connection,
-                        window.span,
-                        window.budget.id,
-                        self._journal.worker,
-                        used_nano=used_nano,
-                        least_nano=least_nano,
-                        want_nano=want_nano,
-                        floors=window.floors,
-                    )
+            # Nothing can be held while the database is asked; whoever wants to waits. That stays
+            # so if no answer comes, as it may have given the room to others all the same.
+            window.grant(-max(window.room_nano, 0))
+            missing_nano = -window.room_nano
+            used_nano = window.granted_nano + missing_nano
+            found = await self._database.write(
+                lambda connection: budgets.lease(
+                    connection,
+                    window.span,
+                    window.budget.id,
+                    self._journal.worker,
+                    used_nano=used_nano,
+                    least_nano=least_nano,
+                    want_nano=want_nano,
+                    floors=window.floors,
                 )
-            except BaseException:
-                window.grant(aside_nano)
-                raise
-            window.grant(found.extra_nano)
+            )
+            window.grant(missing_nano + found.extra_nano)
             window.ceiling_nano = found.ceiling_nano
             window.row_nano = found.row_nano
             dry = found.extra_nano < want_nano
@@ -91,8 +88,10 @@ class Leases:
 
     async def end(self, window: Window) -> bool:
         """Take back the grant of a window that is over; False while its rows are not complete."""
-        if _is_more_than_used(window):
-            return False
+        async with window.lock:  # or what is being fetched would have no row
+            return not _is_more_than_used(window) and await self._end(window)
+
+    async def _end(self, window: Window) -> bool:
         worker, name, seq = self._journal.worker, name_of(self._journal.worker), window.last_seq
 
         def work(connection: Connection) -> bool:

@@ -396,6 +396,10 @@ class Reservations:
         """Let those in whose turn has come."""
         while window.waiting:
             waiter = window.waiting[0]
+            if not self._is_bound(waiter):
+                window.waiting.popleft()
+                waiter.end()
+                continue
             blocking = _blocking(waiter)
             if blocking is window:
                 if not (window.is_dry() and window.is_hopeless(waiter.least_nano)):
@@ -410,6 +414,11 @@ class Reservations:
                 blocking.waiting.append(waiter)
                 if self._leases is not None:
                     self._leases.pump(blocking)
+
+    def _is_bound(self, waiter: Waiter) -> bool:
+        """Whether the windows that it waits for are still all that bind it, and no others."""
+        place = self._place(waiter.lineage, waiter.at_ns)
+        return place is not None and place.windows == waiter.windows
 
     def _give(self, waiter: Waiter) -> Hold:
         """A fair part of what is there, with those who still wait."""
