@@ -3,11 +3,13 @@
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from headrace.ledger import reader
 from headrace.ledger.records import Audited, decode
+from support.asgi import request
 from support.desk import Desk, Visitor, open_desk
 
 
@@ -128,6 +130,22 @@ async def test_what_cannot_be_meant_is_refused(desk: Desk, path: str, body: obje
     assert (reply.status, reply.json()["error"]["kind"]) == (400, "invalid_request")
 
 
+@pytest.mark.parametrize("path", ["accounts", "teams", "keys"])
+async def test_bytes_that_are_no_text_are_refused(desk: Desk, path: str):
+    headers = desk.operator.headers()
+    body = b'{"name":"\xff"}'
+    app = desk.house.app
+    reply = await request(app, "POST", f"/admin/{path}", headers=headers, body=body)
+    assert reply.status == 400
+
+
+@pytest.mark.parametrize("path", ["receipts?from_ns=", "receipts?limit=", "reports/spend?to_ns="])
+async def test_numbers_that_are_none_are_refused(desk: Desk, path: str):
+    for number in ("9223372036854775808", "9" * 19, "9" * 30, "-1", "1e3", "x", "٣"):
+        sent = f"/admin/{path}{quote(number)}"
+        assert (await desk.ask(desk.operator, "GET", sent)).status == 400, number
+
+
 async def test_changes_are_written_down_without_names(tmp_path: Path):
     async with open_desk(tmp_path) as desk:
         team = (await desk.ok(desk.operator, "POST", "/admin/teams", {"name": "Lovelaces"}))["id"]
@@ -135,7 +153,8 @@ async def test_changes_are_written_down_without_names(tmp_path: Path):
         path = f"/admin/accounts/{ada.account_id}"
         change = {"name": "Augusta", "email": "lady@example.org", "team_id": team, "role": "admin"}
         await desk.ok(desk.operator, "PATCH", path, change)
-        key = (await desk.ok(ada, "POST", "/admin/keys", {"name": "analytical"}))["id"]
+        wanted = {"name": "analytical", "scopes": {"models": ["babbage*"], "routes": ["chat"]}}
+        key = (await desk.ok(ada, "POST", "/admin/keys", wanted))["id"]
         await desk.ok(ada, "POST", f"/admin/keys/{key}/rotate", {})
         await desk.ok(desk.operator, "PATCH", f"/admin/teams/{team}", {"name": "Byrons"})
         await desk.ok(desk.operator, "DELETE", f"/admin/keys/{key}")
@@ -162,7 +181,17 @@ async def test_changes_are_written_down_without_names(tmp_path: Path):
     ]
     changed = events[4].detail
     assert changed == {"role": "admin", "team_id": team, "also": ["name", "email"]}
+    assert events[5].detail["scopes"] == {"models": 1, "routes": ["chat"], "purposes": []}
     written = b"".join(each.read_bytes() for each in folder.rglob("*") if each.is_file())
-    words = (b"Lovelaces", b"countess", b"lady@", b"Augusta", b"analytical", b"Byrons", b"Member")
+    words = (
+        b"Lovelaces",
+        b"countess",
+        b"lady@",
+        b"Augusta",
+        b"analytical",
+        b"Byrons",
+        b"Member",
+        b"babbage",
+    )
     for word in words:
         assert word not in written, word

@@ -47,7 +47,7 @@ class House:
                 *receipt_routes(database, folder),
                 *audit_routes(database),
                 *balance_routes(database),
-                outcome_route(journal, self._caller, self.clock),
+                outcome_route(journal, self._caller, self.clock, models=lambda: ["tiny"]),
             ],
             doorman=self,
             allowed_hosts=frozenset(),
@@ -177,6 +177,7 @@ async def test_outcomes_are_counted(house: House):
     assert await tell(told, "nobody") == 401
     for wrong in ({"kind": "x"}, {"count": 0}, {"count": 10**6}, {"model": ""}):
         assert await tell(told | wrong) == 400
+    assert await tell(told | {"model": "ada@example.org"}) == 404  # the chain forgets nothing
     await house.projector.catch_up()
     found = await house.get("/admin/reports/units")
     assert found["all_changes"]["accepted"] == 3

@@ -164,7 +164,12 @@ async def served_api(
                 batches=batches,
                 responses=responses,
             ),
-            outcome_route(journal, authenticator(keys.authenticate), clock),
+            outcome_route(
+                journal,
+                authenticator(keys.authenticate),
+                clock,
+                models=lambda: [model.id for model in gateway.models()],
+            ),
         ]
         app = create_app(
             routes, doorman=Nobody(), allowed_hosts=frozenset(), not_found=not_found(clock)

@@ -1,12 +1,13 @@
 """POST /v1/outcomes: clients tell what became of answers, such as an accepted change of code."""
 
+from collections.abc import Callable, Collection
 from typing import Annotated, Literal
 
 import msgspec
 from starlette.responses import Response
 
 from headrace.core.clock import Clock
-from headrace.core.errors import InvalidRequest
+from headrace.core.errors import InvalidRequest, ModelNotFound
 from headrace.core.ids import new_id
 from headrace.edge.bodies import read_body
 from headrace.edge.routes import Rule, RuledRoute, route
@@ -34,13 +35,20 @@ class OutcomeReply(msgspec.Struct, frozen=True):
     id: str
 
 
-def outcome_route(journal: Journal, authenticate: Authenticate, clock: Clock) -> RuledRoute:
+def outcome_route(
+    journal: Journal,
+    authenticate: Authenticate,
+    clock: Clock,
+    *,
+    models: Callable[[], Collection[str]],
+) -> RuledRoute:
     """The route.
 
     Args:
         journal: Where outcomes are written down.
         authenticate: Gives the caller of a request's headers.
         clock: The house's clock.
+        models: The public models that are served.
     """
 
     async def tell(visit: Visit) -> Response:
@@ -50,9 +58,12 @@ def outcome_route(journal: Journal, authenticate: Authenticate, clock: Clock) ->
         body = await read_body(request.scope, request.receive, bytes_max=_BODY_BYTES_MAX)
         try:
             told = msgspec.json.decode(body, type=OutcomeBody)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise InvalidRequest(f"the body is not an outcome: {error}") from None
         may(caller, model=told.model)
+        if told.model not in models():
+            # Nor may the chain of the journal, which forgets nothing, take any text from clients.
+            raise ModelNotFound(f"the model {told.model!r} does not exist here")
         record = Outcome(
             id=new_id(clock),
             organisation_id=caller.scope.organisation_id,

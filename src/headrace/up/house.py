@@ -142,7 +142,12 @@ async def _join(ground: Ground, served: Served, own_url: str, workers_pages: Pag
             workers_pages=workers_pages,
         ),
         *admin_routes(ground, gateway, workers_pages),
-        outcome_route(ground.journal, authenticator(keys.authenticate), clock),
+        outcome_route(
+            ground.journal,
+            authenticator(keys.authenticate),
+            clock,
+            models=lambda: [model.id for model in gateway.models()],
+        ),
         openapi_route(),
         *chat.routes(),
     ]

@@ -22,5 +22,5 @@ async def read_as(request: Request, shape: type[Shape], what: str) -> Shape:
     body = await read_body(request.scope, request.receive, bytes_max=_BYTES_MAX)
     try:
         return msgspec.json.decode(body, type=shape)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"the body is not {what}: {error}") from None

@@ -5,6 +5,7 @@ from starlette.datastructures import QueryParams
 from headrace.core.errors import InvalidRequest
 
 _DIGITS_MAX = 19
+_NUMBER_MAX = 2**63 - 1  # what a database can compare with
 
 
 def number(query: QueryParams, name: str) -> int | None:
@@ -16,9 +17,10 @@ def number(query: QueryParams, name: str) -> int | None:
     text = query.get(name)
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX):
+    found = int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX else None
+    if found is None or found > _NUMBER_MAX:
         raise InvalidRequest(f"{name} is not a whole number", param=name)
-    return int(text)
+    return found
 
 
 def page_size(query: QueryParams, *, default: int, most: int) -> int:
