@@ -275,8 +275,7 @@ async def test_what_was_written_just_before_the_end_is_not_doubled(office: Offic
     shutil.copy(kept, office.data / FILE)
     before = await office.books()
     await office.accrual().start()
-    assert len(office.posted()) == 2
-    assert len({one.id for one in office.posted()}) == 1
+    assert len(office.posted()) == 1
     assert await office.books() == before
     assert before["hardware:local"] == -1_800_000_000
 

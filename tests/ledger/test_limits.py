@@ -197,6 +197,9 @@ async def test_output_is_taken_as_far_as_it_is_known(door: Door):
     assert left(limits) == {"output_tokens": 0}
     limits.settle(ticket, input_tokens=0, output_tokens=1)
     assert left(limits) == {"output_tokens": 999}
+    limits.settle(take(limits), input_tokens=0, output_tokens=999)
+    assert left(limits) == {"output_tokens": 0}
+    assert take(limits, output_tokens=0), "a count of tokens makes none"
 
 
 async def test_a_call_that_can_never_pass_is_told_so(door: Door):

@@ -146,6 +146,22 @@ async def test_right_books_are_right_while_calls_run(database: Database, filled:
     assert verdict_of(database, filled).problems == []
 
 
+async def test_of_postings_with_one_id_the_first_counts(database: Database, filled: Path):
+    again = Posted(
+        id="p1",
+        organisation_id="acme",
+        kind="accrual",
+        time_ns=AT_NS + 1,
+        entries=(Entry("capacity:gpu", 7), Entry("hardware:gpu", -7)),
+    )
+    with open_journal(filled) as control:
+        control.append(POSTED, again)
+        assert verdict_of(database, filled).problems == []
+        await Projector(database, control).catch_up()
+    found = verdict_of(database, filled)
+    assert (found.problems, found.postings) == ([], 3)
+
+
 async def test_an_empty_ledger_is_right(database: Database, tmp_path: Path):
     assert verdict_of(database, tmp_path / "journal") == Verdict()
 
@@ -366,6 +382,39 @@ async def test_overshot_budgets_and_grants_are_found(database: Database, filled:
     database.write_now(lambda c: c.exec_driver_sql("UPDATE budget SET limit_nano = 3000"))
     (problem,) = verdict_of(database, filled).problems
     assert "3506 nano-dollars were charged of 3000" in problem.text
+
+
+async def test_what_was_given_back_may_be_granted_again(database: Database, filled: Path):
+    day_ns = AT_NS + DAY_NS
+    with open_journal(filled) as control, open_journal(filled, "w1") as worker:
+        opened = begin(worker, "spent", MEMBER, started_ns=day_ns)
+        end(worker, opened, price_nano=5_000)
+        refund(control, opened, 4_000, "r4")
+        await Projector(database, control).catch_up()
+    made = Budget(
+        id="b1",
+        organisation_id="acme",
+        node_kind="account",
+        node_id="member",
+        period="day",
+        limit_nano=5_000,
+        hard=True,
+        warn_percent=(),
+        webhook_url=None,
+        created_ns=AT_NS,
+    )
+
+    def grant(connection: Connection, worker: str, nano: int) -> None:
+        values = f"('b1', {day_ns}, '{worker}', {nano})"
+        connection.exec_driver_sql(f"INSERT INTO budget_grant VALUES {values}")
+
+    database.write_now(lambda c: budgets.add(c, MEMBER, made))
+    database.write_now(lambda c: grant(c, "w1", 5_000))
+    database.write_now(lambda c: grant(c, "w2", 4_000))
+    assert verdict_of(database, filled).problems == []
+    database.write_now(lambda c: grant(c, "w3", 1))
+    (problem,) = verdict_of(database, filled).problems
+    assert "5001 nano-dollars are granted of 5000" in problem.text
 
 
 async def test_the_command_tells_and_its_exit_code_says(

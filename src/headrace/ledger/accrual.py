@@ -29,7 +29,7 @@ from headrace.ledger.journal import Journal
 from headrace.ledger.machines import NS_PER_HOUR, Machines, Rated
 from headrace.ledger.records import POSTED, Entry, Posted
 from headrace.ledger.share_clock import ShareClock
-from headrace.store import assets, balances
+from headrace.store import assets, balances, postings
 from headrace.store.database import Database
 from headrace.store.hardware_hours import HardwareHour
 
@@ -208,6 +208,9 @@ class Accrual:
         if terms is None and not part.busy_ns:
             return
         await self._catch_up()
+        identifier = _identifier(part.since_ns, self._scope.organisation_id, name)
+        if await self._database.read(lambda connection: postings.exists(connection, identifier)):
+            return  # by a process that was killed before it could note that
         capacity = f"capacity:{name}"
         found = await self._database.read(
             lambda connection: balances.every(connection, self._scope)
@@ -235,7 +238,7 @@ class Accrual:
         )
         await self._write_down(
             Posted(
-                id=_identifier(part.since_ns, self._scope.organisation_id, name),
+                id=identifier,
                 organisation_id=self._scope.organisation_id,
                 kind="accrual",
                 time_ns=part.until_ns,

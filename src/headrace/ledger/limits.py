@@ -146,7 +146,9 @@ class Limits:
             bound = self._bind(lineage)
         if bound is None:
             return None
-        amounts = (1, input_tokens, output_tokens or OUTPUT_TOKENS_TAKEN)
+        if output_tokens is None:
+            output_tokens = OUTPUT_TOKENS_TAKEN
+        amounts = (1, input_tokens, output_tokens)
         taken_ns: list[int] = []
         times_ns: list[int] = []
         page = self._page

@@ -56,7 +56,8 @@ class Refunds(msgspec.Struct):
 class Expected(msgspec.Struct):
     """What the journals say that sums must come to, as far as they are projected.
 
-    `tail_prices` are those of calls whose ends are not: account and price.
+    `tail_prices` are those of calls whose ends are not: account and price. `posted` are the ids
+    of all postings.
     """
 
     balances: dict[tuple[str, str], list[int]] = {}
@@ -65,5 +66,6 @@ class Expected(msgspec.Struct):
     refunds: dict[str, Refunds] = {}
     hour_refunds: dict[tuple[str, int, str], list[int]] = {}
     tail_prices: dict[str, tuple[str, int]] = {}
+    posted: set[str] = set()
     postings: int = 0
     changes: int = 0

@@ -189,6 +189,9 @@ class _Walk:
             self._expected.tail_prices[said.id] = (begun.account_id, said.price_nano)
 
     def _post(self, said: Posted, record: Record) -> None:
+        if said.id in self._expected.posted:
+            return  # the first of an id counts
+        self._expected.posted.add(said.id)
         self._verdict.postings += 1
         self._entries(said.id, said.entries)
         projected = record.seq <= self._reach

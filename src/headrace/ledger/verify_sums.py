@@ -8,7 +8,8 @@ from sqlalchemy import Connection
 from headrace.ledger.reports.sums import add
 from headrace.ledger.verdict import Expected, Verdict
 from headrace.ledger.windows import span_of
-from headrace.store import proof
+from headrace.store import budgets, proof
+from headrace.store.budgets import Span
 from headrace.store.generations import Generation
 from headrace.store.proof import Difference, HardBudget
 from headrace.store.schema_ledger import SPEND_DIMENSIONS, SPEND_FIGURES
@@ -170,7 +171,10 @@ def _budget(connection: Connection, budget: HardBudget, since_ns: int, verdict: 
         if nano > budget.limit_nano:
             text = f"{nano} nano-dollars were charged of {budget.limit_nano}"
             verdict.wrong("budget", f"{budget.id} {start_ns}", text)
-    for start_ns, nano in proof.grants(connection, budget.id):
+    for start_ns, granted in proof.grants(connection, budget.id).items():
+        span = Span(budget.node_id, start_ns, span_of(budget.period, start_ns)[1])
+        # A worker without a grant has what it spent, or gave back: as leases are reckoned.
+        nano = sum((budgets.charged(connection, (span,))[span] | granted).values())
         if start_ns >= since_ns and nano > budget.limit_nano:
             text = f"{nano} nano-dollars are granted of {budget.limit_nano}"
             verdict.wrong("budget", f"{budget.id} {start_ns}", text)

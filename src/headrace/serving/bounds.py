@@ -34,5 +34,6 @@ def bounds_of_texts(texts: Sequence[str], model: Model, priority: Priority) -> B
     return Bounds(
         input_tokens=min(size // _BYTES_PER_TOKEN, longest),
         input_tokens_max=min(size + _AROUND_TOKENS * len(texts), longest),
+        output_named=0,
         tier="batch" if priority == "batch" else "standard",
     )

@@ -236,11 +236,12 @@ def charged_hours(connection: Connection, node_id: str, from_ns: int) -> list[tu
     return [(hour_ns, int(nano)) for hour_ns, nano in connection.execute(query)]
 
 
-def grants(connection: Connection, budget_id: str) -> list[tuple[int, int]]:
-    """What all workers together hold of each window of a budget."""
-    query = (
-        select(budget_grant.c.window_ns, func.sum(budget_grant.c.granted_nano))
-        .where(budget_grant.c.budget_id == budget_id)
-        .group_by(budget_grant.c.window_ns)
-    )
-    return [(window_ns, int(nano)) for window_ns, nano in connection.execute(query)]
+def grants(connection: Connection, budget_id: str) -> dict[int, dict[str, int]]:
+    """What each worker holds of a budget, by window."""
+    columns = (budget_grant.c.window_ns, budget_grant.c.worker, budget_grant.c.granted_nano)
+    found: dict[int, dict[str, int]] = {}
+    for window_ns, worker, nano in connection.execute(
+        select(*columns).where(budget_grant.c.budget_id == budget_id)
+    ):
+        found.setdefault(window_ns, {})[worker] = nano
+    return found
