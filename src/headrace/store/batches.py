@@ -21,7 +21,6 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from headrace.core.batches import (
     ENDED,
@@ -38,6 +37,7 @@ from headrace.core.errors import Conflict, NotFound
 from headrace.core.models import Usage
 from headrace.core.scope import Scope
 from headrace.store.schema import batch, batch_line
+from headrace.store.statements import insert_of
 from headrace.store.visibility import visible_to
 
 ANTHROPIC = "anthropic"
@@ -75,8 +75,7 @@ def add_lines(connection: Connection, owner: Batch, lines: Sequence[Line]) -> No
         }
         for line in lines
     ]
-    made = sqlite.Insert if connection.dialect.name == "sqlite" else postgresql.Insert
-    connection.execute(made(batch_line).on_conflict_do_nothing(), rows)
+    connection.execute(insert_of(connection)(batch_line).on_conflict_do_nothing(), rows)
 
 
 def get(connection: Connection, scope: Scope, identifier: str, *, anthropic: bool) -> Batch:

@@ -11,11 +11,11 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, delete, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from headrace.core.scope import NodeKind, Scope
 from headrace.store.schema import account, api_key, generation, organisation, projection, team
 from headrace.store.schema_ledger import budget, budget_grant, spend_hour
+from headrace.store.statements import insert_of
 
 BudgetPeriod = Literal["hour", "day", "month", "once"]
 
@@ -271,7 +271,7 @@ def drop_grant(connection: Connection, budget_id: str, window_ns: int, worker: s
 
 
 def _grant(connection: Connection, budget_id: str, window_ns: int, worker: str, nano: int) -> None:
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    insert = insert_of(connection)
     row = {
         "budget_id": budget_id,
         "window_ns": window_ns,

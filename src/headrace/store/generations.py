@@ -6,12 +6,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, RowMapping, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from headrace.core.models import Usage
 from headrace.core.scope import Scope
 from headrace.store.schema import generation, projection
-from headrace.store.statements import run_many, select_among
+from headrace.store.statements import insert_of, run_many, select_among
 from headrace.store.visibility import sees_figures
 
 
@@ -147,7 +146,7 @@ def position(connection: Connection, name: str) -> str | None:
 def move(connection: Connection, name: str, before: str | None, after: str) -> bool:
     """Move a projection on, unless another process has moved it meanwhile (then False)."""
     if before is None:
-        made = _insert(connection)(projection).values(name=name, position=after)
+        made = insert_of(connection)(projection).values(name=name, position=after)
         first = made.on_conflict_do_nothing().returning(projection.c.name)
         return connection.execute(first).first() is not None
     moved = (
@@ -368,10 +367,6 @@ def _end_values(ended: Ending) -> tuple[Any, ...]:
     used = ended.usage
     tokens = _UNKNOWN_TOKENS if used is None else msgspec.structs.astuple(used)
     return (*_ended_values(ended), int(ended.estimated), *tokens)
-
-
-def _insert(connection: Connection) -> type[sqlite.Insert] | type[postgresql.Insert]:
-    return sqlite.Insert if connection.dialect.name == "sqlite" else postgresql.Insert
 
 
 def from_row(row: RowMapping) -> Generation:

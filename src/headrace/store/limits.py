@@ -2,11 +2,11 @@
 
 import msgspec
 from sqlalchemy import Connection, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from headrace.core.limits import LimitKind, LimitPeriod
 from headrace.core.scope import NodeKind, Scope
 from headrace.store.schema_ledger import rate_limit
+from headrace.store.statements import insert_of
 
 _KEY = ("node_id", "kind", "period")
 
@@ -36,7 +36,7 @@ def of(connection: Connection, scope: Scope) -> tuple[RateLimit, ...]:
 
 def put(connection: Connection, scope: Scope, limit: RateLimit, *, created_ns: int) -> None:
     """Set a limit in the caller's organisation, in the place of one of its kind and period."""
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    insert = insert_of(connection)
     row = msgspec.structs.asdict(limit)
     connection.execute(
         insert(rate_limit)

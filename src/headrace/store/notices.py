@@ -2,9 +2,9 @@
 
 import msgspec
 from sqlalchemy import Connection, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from headrace.store.schema_ledger import budget, budget_notice
+from headrace.store.statements import insert_of
 
 _AT_ONCE_MAX = 1_000
 _KEY = ("budget_id", "window_ns", "percent")
@@ -26,7 +26,7 @@ def add(connection: Connection, made: Notice, *, delivered_ns: int | None) -> bo
 
     Takes no scope: the ledger notices for everybody.
     """
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    insert = insert_of(connection)
     row = msgspec.structs.asdict(made) | {"delivered_ns": delivered_ns}
     fresh = (
         insert(budget_notice)

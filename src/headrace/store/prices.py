@@ -5,10 +5,10 @@ from typing import Literal
 
 import msgspec
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from headrace.core.scope import Scope
 from headrace.store.schema_ledger import price
+from headrace.store.statements import insert_of
 
 Side = Literal["price", "cost"]
 Origin = Literal["set", "list"]
@@ -34,7 +34,7 @@ def add(connection: Connection, scope: Scope, versions: Sequence[PriceVersion]) 
     """New versions for the whole organisation; one whose id is there already stays as it is."""
     if not versions:
         return
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    insert = insert_of(connection)
     connection.execute(
         insert(price).on_conflict_do_nothing(index_elements=["id"]),
         [

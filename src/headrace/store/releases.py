@@ -1,12 +1,12 @@
 """Releases: the exact model files that may answer in an organisation."""
 
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from headrace.core.errors import StoreError
 from headrace.core.models import Release
 from headrace.core.scope import Scope
 from headrace.store.schema import release
+from headrace.store.statements import insert_of
 
 
 def adopt_release(
@@ -20,7 +20,7 @@ def adopt_release(
     created_ns: int,
 ) -> Release:
     """The organisation's release of `digest`; made as `adopted` unless it is there already."""
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    insert = insert_of(connection)
     connection.execute(
         insert(release)
         .values(

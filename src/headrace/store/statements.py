@@ -6,9 +6,12 @@ They are spelled as SQLite wants them, with `?` for a parameter.
 import json
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
 
 _SQLITE = "sqlite"
 
@@ -36,6 +39,16 @@ def select_among(
         return list(connection.exec_driver_sql(text, (json.dumps(identifiers),)))
     text = _spelled(f"{query} WHERE {by} = ANY(?){more}", dialect)
     return list(connection.exec_driver_sql(text, (list(identifiers),)))
+
+
+def insert_of(connection: Connection) -> "type[sqlite.Insert | postgresql.Insert]":
+    """An INSERT that can say what to do where a row is there already, in this SQL."""
+    # The dialect of the other database would be 2.5 MB that nobody uses.
+    if connection.dialect.name == _SQLITE:
+        from sqlalchemy.dialects.sqlite import Insert  # noqa: PLC0415
+    else:
+        from sqlalchemy.dialects.postgresql import Insert  # noqa: PLC0415
+    return Insert
 
 
 @cache
