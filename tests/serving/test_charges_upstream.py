@@ -12,15 +12,17 @@ import pytest
 
 from headrace.config.routing import Limits
 from headrace.core.clock import SystemClock
-from headrace.core.errors import HeadraceError
+from headrace.core.errors import HeadraceError, InvalidRequest
 from headrace.core.ids import new_id
-from headrace.core.models import Model
+from headrace.core.models import Abilities, Model, Usage
 from headrace.core.scope import Scope
 from headrace.ledger import reader
 from headrace.ledger.journal import Journal
 from headrace.ledger.prices import Rates
+from headrace.ledger.projection import Projector
 from headrace.ledger.records import GenerationClosed, balanced, decode
 from headrace.ledger.terms import Process, Terms
+from headrace.ledger.verify import verify
 from headrace.serving.ask import Ask, peek, size_of
 from headrace.serving.dialects import AnthropicMessages, Dialect, OpenAIChat, OpenAIResponses
 from headrace.serving.engines.remote import Remote, RemoteEngine
@@ -81,7 +83,7 @@ class House(msgspec.Struct):
         if dialect == "openai_responses":
             text = {"input": "Hello there", "store": False}
         body = msgspec.json.encode({"model": "model", "stream": True} | text | fields)
-        found = peek(body, {}, "", depth_max=64)
+        found = peek(body, {}, "", dialect=dialect, depth_max=64)
         assert found is not None
         passage = found[1] if self.relayed else None
         read = partial(DIALECTS[dialect].decode, body, {}, depth_max=64)
@@ -130,7 +132,7 @@ async def house(
             engine = RemoteEngine(
                 Remote(name, dialect, each.url, Key(None, name)),
                 "theirs",
-                Model("model", "M", 100_000),
+                Model("model", "M", 100_000, Abilities(embeddings=True)),
                 LIMITS,
                 CLOCK,
             )
@@ -196,6 +198,60 @@ async def test_an_upstream_is_told_how_many_tokens_a_budget_buys(
         await made.call(dialect, **{field: 7})
         assert server.seen[1].json()[field] == 7
         made.ends()
+
+
+async def test_only_what_a_budget_buys_limits_an_answer(sqlite_database: Database, tmp_path: Path):
+    async with (
+        upstream(streamed("openai_chat", "a")) as server,
+        house(sqlite_database, tmp_path, server) as made,
+    ):
+        await made.budget(2_000 * INPUT + 100 * OUTPUT)
+        await made.call("openai_chat", max_tokens=-1, n_predict=-1)
+        sent = server.seen[0].json()
+        assert 100 <= sent["max_completion_tokens"] <= 350
+        assert "max_tokens" not in sent
+        assert "n_predict" not in sent
+
+
+FOREIGN = {
+    "openai_chat": "max_output_tokens",
+    "openai_responses": "max_completion_tokens",
+    "anthropic": "n_predict",
+}
+
+
+@pytest.mark.parametrize("dialect", list(FOREIGN))
+async def test_a_limit_that_its_upstream_does_not_know_limits_no_price(
+    sqlite_database: Database, tmp_path: Path, dialect: str
+):
+    usage = Usage(input=10, output=9_000)
+    async with (
+        upstream(Answer(tuple(frames(dialect, said("a", usage=usage))), stream=True)) as server,
+        house(sqlite_database, tmp_path, server, dialect=dialect) as made,
+    ):
+        await made.call(dialect, **{FOREIGN[dialect]: 1})
+        [end] = made.ends()
+    assert (end.price_nano, end.loss_nano) == (10 * INPUT + 9_000 * OUTPUT, 0)
+
+
+async def test_nobody_breaks_the_books_with_numbers(sqlite_database: Database, tmp_path: Path):
+    usage = Usage(input=-5, cached=-1, output=10**25, reasoning=10**30)
+    async with (
+        upstream(
+            Answer(tuple(frames("openai_chat", said("a", usage=usage))), stream=True)
+        ) as server,
+        house(sqlite_database, tmp_path, server) as made,
+    ):
+        with pytest.raises(InvalidRequest):
+            await made.call("openai_chat", n=10**15)
+        await made.call("openai_chat")
+        await Projector(sqlite_database, made.journal).catch_up()
+        [end] = made.ends()
+        folder = made.journal.directory
+        found = await sqlite_database.read(lambda c: verify(c, folder, lambda _: None))
+    assert end.usage == Usage(output=2**31 - 1, reasoning=2**31 - 1)
+    assert end.price_nano > 0
+    assert found.problems == []
 
 
 async def test_two_answers_share_what_a_budget_buys(sqlite_database: Database, tmp_path: Path):
@@ -282,3 +338,21 @@ async def test_a_fall_back_that_had_told_its_use_costs_as_well(
     assert owed["payable:up0"] == USAGE.input * 400
     assert owed["payable:up1"] == USAGE.input * 400 + USAGE.output * 2_000
     assert end.cost_nano == owed["payable:up0"] + owed["payable:up1"]
+
+
+async def test_embeddings_whose_tokens_are_not_told_are_charged_by_their_length(
+    sqlite_database: Database, tmp_path: Path
+):
+    vector = msgspec.json.encode({"data": [{"index": 0, "embedding": [0.5]}]})
+    async with (
+        upstream(Answer((vector,), framing="length")) as server,
+        house(sqlite_database, tmp_path, server) as made,
+    ):
+        caller = make_caller(scope=made.scope)
+        with made.gateway.admit(
+            caller, "model", ability="embeddings", dialect="openai_embeddings"
+        ) as call:
+            await made.gateway.embed(call, ["four letters each"])
+        [end] = made.ends()
+    assert end.usage == Usage(input=4)
+    assert (end.price_nano, end.estimated) == (4 * INPUT, True)

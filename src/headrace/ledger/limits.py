@@ -146,9 +146,7 @@ class Limits:
             bound = self._bind(lineage)
         if bound is None:
             return None
-        if output_tokens is None:
-            output_tokens = OUTPUT_TOKENS_TAKEN
-        amounts = (1, input_tokens, output_tokens)
+        amounts = _amounts(input_tokens, output_tokens)
         taken_ns: list[int] = []
         times_ns: list[int] = []
         page = self._page
@@ -278,6 +276,10 @@ class Limits:
 def _name(limit: RateLimit) -> str:
     """What a slot of the page belongs to."""
     return f"{limit.node_id} {limit.kind} {limit.period}"
+
+
+def _amounts(input_tokens: int, output_tokens: int | None) -> tuple[int, int, int]:
+    return 1, input_tokens, OUTPUT_TOKENS_TAKEN if output_tokens is None else output_tokens
 
 
 def _used_ns(bucket: Bucket, amounts: tuple[int, int, int]) -> int:

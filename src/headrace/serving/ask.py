@@ -9,7 +9,7 @@ import msgspec
 from headrace.core.errors import HeadraceError, InvalidRequest
 from headrace.core.requests import Request
 from headrace.ledger.charge import Once
-from headrace.serving.engine import Passage
+from headrace.serving.engine import OUTPUT_LIMITS, Passage
 from headrace.wire import openai_responses
 from headrace.wire.strict_json import check_depth
 
@@ -22,10 +22,15 @@ _CONVERSATION = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _TEMPLATE_TOKENS = 1_024
 _IMAGE_TOKENS_MAX = 8_192
 _BYTES_PER_TOKEN = 4
+_ANSWERS_MAX = 128
 # Within strings, quotation marks are escaped, so no text can look like a part.
 _TYPE = b'"type"'
 _PART = re.compile(
     rb'"type"\s*:\s*"(?:((?:input_)?image(?:_url)?)|file|input_file|document|input_audio)"'
+)
+# A to Z, a to z and _ as escapes, behind no backslash that is itself one.
+_HIDDEN = re.compile(
+    rb"(?<!\\)(?:\\\\)*\\u00(?:4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9a])", re.IGNORECASE
 )
 
 
@@ -167,6 +172,7 @@ class _Peeked(msgspec.Struct):
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     max_output_tokens: int | None = None
+    n_predict: int | None = None
     n: int | None = None
     best_of: int | None = None
 
@@ -187,13 +193,13 @@ _OPENING = msgspec.json.Decoder(_Opening)
 
 
 def peek(
-    body: bytes, headers: Mapping[str, str], query: str, *, depth_max: int
+    body: bytes, headers: Mapping[str, str], query: str, *, dialect: str, depth_max: int
 ) -> tuple[str, Passage] | None:
     """The model of a body and the call as it came; None when only full decoding can judge it.
 
     Raises:
         TooLarge: It is nested too deep.
-        InvalidRequest: It is not UTF-8.
+        InvalidRequest: It is not UTF-8, or asks for too many answers.
     """
     check_depth(body, depth_max)
     try:
@@ -208,15 +214,25 @@ def peek(
         headers,
         query,
         bool(peeked.stream),
-        # Which of them an upstream goes by is its own affair.
-        max(
-            peeked.max_tokens or 0,
-            peeked.max_completion_tokens or 0,
-            peeked.max_output_tokens or 0,
-        )
-        or None,
-        max(1, peeked.n or 1, peeked.best_of or 1),
+        _limit(peeked, dialect),
+        _answers(peeked) if dialect == "openai_chat" else 1,
     )
+
+
+def _limit(peeked: _Peeked, dialect: str) -> int | None:
+    """How long an answer may be, by the fields of its dialect alone."""
+    given: list[int] = [
+        limit for name in OUTPUT_LIMITS[dialect] if (limit := getattr(peeked, name))
+    ]
+    # Which of them an upstream goes by is its own affair, and to some -1 is no limit.
+    return max(given) if given and min(given) > 0 else None
+
+
+def _answers(peeked: _Peeked) -> int:
+    wanted = max(1, peeked.n or 1, peeked.best_of or 1)
+    if wanted > _ANSWERS_MAX:
+        raise InvalidRequest(f"n and best_of are at most {_ANSWERS_MAX}", param="n")
+    return wanted
 
 
 def size_of(body: bytes) -> Size:
@@ -225,9 +241,16 @@ def size_of(body: bytes) -> Size:
     found: list[bytes] = _PART.findall(body) if _TYPE in body else []
     images = sum(map(bool, found))
     bound: int | None = len(body) + _TEMPLATE_TOKENS + images * _IMAGE_TOKENS_MAX
-    if images < len(found):  # documents and sounds come to more tokens than they have bytes
+    if images < len(found) or hides_letters(
+        body
+    ):  # documents and sounds come to more tokens than they have bytes
         bound = None
     return Size(bound, len(body) // _BYTES_PER_TOKEN, images)
+
+
+def hides_letters(body: bytes) -> bool:
+    """Whether letters are spelled as escapes, which nobody needs, so that no look finds a word."""
+    return b"\\u00" in body and _HIDDEN.search(body) is not None
 
 
 def conversation_of(headers: Mapping[str, str]) -> str | None:

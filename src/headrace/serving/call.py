@@ -24,6 +24,9 @@ Item = Event | Passed
 _NS_PER_MS = 1_000_000
 _BYTES_PER_TOKEN = 4
 _NO_BOUNDS = Bounds()
+# No call has more of them, whatever an upstream says; sums of these still are integers of the
+# database.
+_TOKENS_MAX = (1 << 31) - 1
 
 
 class Call:
@@ -104,7 +107,7 @@ class Call:
     def tried(self, usage: Usage) -> None:
         """A target tells what it has used, though it may yet fail and another be asked."""
         if self.charge is not None:
-            self.charge.used(usage)
+            self.charge.used(_possible(usage))
 
     def received(self, held: Iterable[Item | Counted]) -> None:
         """What an engine had made when the client left, which it was about to get."""
@@ -132,7 +135,7 @@ class Call:
             self.charge.first_token()
 
     def _use(self, usage: Usage) -> None:
-        self._usage = usage
+        self._usage = usage = _possible(usage)
         self._produced, self._thought = usage.output, usage.reasoning
 
     @property
@@ -143,7 +146,7 @@ class Call:
 
     def embedded(self, tokens: int) -> None:
         """So many tokens have become vectors so far."""
-        self._usage = Usage(tokens)
+        self._usage = _possible(Usage(tokens))
 
     def refused(self, error: HeadraceError) -> None:
         """The engine would not take the call."""
@@ -159,12 +162,16 @@ class Call:
 
         Where an upstream never told, that is our own count: of the input by its length.
         """
-        used = self._produced or self._first_token_ns is not None
+        used = self._produced or self._first_token_ns is not None or self._has_vectors
         if used and not self._told and self.target.upstream is not None:
             self._estimated = True
             if not self._usage.input:
                 self._usage = msgspec.structs.replace(self._usage, input=self.bounds.input_tokens)
         return self.usage
+
+    @property
+    def _has_vectors(self) -> bool:
+        return self.ability == "embeddings" and self.stop == "end"
 
     def opened(self, charge: Charge) -> GenerationOpened:
         """The record that the call begins."""
@@ -213,6 +220,14 @@ class Call:
             prefill_machine_ns=figures.prefill_machine_ns,
             unbilled_tokens=self.unbilled_tokens,
         )
+
+
+def _possible(usage: Usage) -> Usage:
+    """What was used, as far as that can be."""
+    counts = msgspec.structs.astuple(usage)
+    if min(counts) >= 0 and max(counts) <= _TOKENS_MAX:
+        return usage
+    return Usage(*(min(max(count, 0), _TOKENS_MAX) for count in counts))
 
 
 def _ms(duration_ns: int) -> int:

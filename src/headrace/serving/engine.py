@@ -93,6 +93,15 @@ class LateEngine(Engine, Protocol):
         ...
 
 
+OUTPUT_LIMITS: Mapping[str, tuple[str, ...]] = {
+    "openai_chat": ("max_completion_tokens", "max_tokens", "n_predict"),
+    "openai_responses": ("max_output_tokens",),
+    "anthropic": ("max_tokens",),
+}
+"""The fields by which calls of a dialect limit their answers: the one to write, then others that
+upstreams go by."""
+
+
 class Passage(msgspec.Struct, frozen=True):
     """A client's call as it came, for an upstream that speaks the same dialect.
 

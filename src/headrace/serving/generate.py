@@ -11,7 +11,7 @@ from functools import partial
 from headrace.core.errors import HeadraceError, Retryable, of_kind
 from headrace.core.events import Event, Failed
 from headrace.identity.keys import Caller
-from headrace.serving.ask import Ask, Asked, conversation_of, peek, size_of
+from headrace.serving.ask import Ask, Asked, conversation_of, hides_letters, peek, size_of
 from headrace.serving.call import Generation, Item
 from headrace.serving.dialects import Dialect, Encoder, Envelope, Headers
 from headrace.serving.endpoint import Endpoint, Exchange
@@ -59,10 +59,10 @@ def _passage(
 ) -> tuple[str, Passage] | None:
     """The model of a call that an upstream may take as it came, and the call."""
     # A file of ours means nothing to an upstream; its content has to stand in its place.
-    if not gateway.relays(dialect) or _FILE in body:
+    if not gateway.relays(dialect) or _FILE in body or hides_letters(body):
         return None
     forwarded = {name: value for name, value in headers.items() if name.startswith(_FORWARDED)}
-    peeked = peek(body, forwarded, query, depth_max=depth_max)
+    peeked = peek(body, forwarded, query, dialect=dialect, depth_max=depth_max)
     return peeked if peeked is not None and gateway.relays(dialect, peeked[0]) else None
 
 

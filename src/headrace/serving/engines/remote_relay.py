@@ -12,18 +12,13 @@ import msgspec
 from headrace.core.errors import EngineFailed, InvalidRequest
 from headrace.core.events import Failed, Finished, Started, Stop
 from headrace.core.models import Usage
-from headrace.serving.engine import Passage, Passed
+from headrace.serving.engine import OUTPUT_LIMITS, Passage, Passed
 from headrace.serving.engines.remote_dialects import Decoder, Speech
 
 _FRAME_BYTES_MAX = 64 << 20
 _FRAME_ENDS = (b"\n\n", b"\r\n\r\n")
 _NO_CHOICES = re.compile(rb'"choices": ?\[\]')
 _TRUE = msgspec.Raw(b"true")
-_OUTPUT_LIMITS = {
-    "openai_chat": "max_completion_tokens",
-    "openai_responses": "max_output_tokens",
-    "anthropic": "max_tokens",
-}
 
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -38,8 +33,8 @@ class Rewritten(msgspec.Struct, frozen=True):
 def rewrite(passage: Passage, speech: Speech, model: str) -> Rewritten:
     """Name the upstream's model, and ask a Chat Completions stream for its counts.
 
-    Where the client names no limit of tokens, what its budget buys is put in; a field that it
-    sent as null is replaced, like any that is written anew.
+    Where the client names no limit of tokens, what its budget buys is put in, in place of every
+    field that would say otherwise, as with null or -1.
 
     Raises:
         InvalidRequest: The body is not a JSON object.
@@ -55,8 +50,9 @@ def rewrite(passage: Passage, speech: Speech, model: str) -> Rewritten:
             wished = options | {"include_usage": _TRUE}
             changes["stream_options"] = msgspec.Raw(msgspec.json.encode(wished))
     if passage.output_tokens_affordable is not None:
-        affordable = str(passage.output_tokens_affordable).encode()
-        changes[_OUTPUT_LIMITS[speech.name]] = msgspec.Raw(affordable)
+        limits = OUTPUT_LIMITS[speech.name]
+        fields = {name: value for name, value in fields.items() if name not in limits}
+        changes[limits[0]] = msgspec.Raw(str(passage.output_tokens_affordable).encode())
     # Written anew even if nothing changes: of a field that stands there twice, an upstream might
     # take another one than was judged here.
     return Rewritten(msgspec.json.encode(fields | changes), strip_usage)
