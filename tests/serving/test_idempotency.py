@@ -285,6 +285,27 @@ async def test_the_record_is_there_before_the_last_bytes_leave(desk: Desk):
     assert desk.answers == 1
 
 
+@pytest.mark.parametrize("turns", range(1, 7))
+async def test_a_client_that_goes_while_its_reply_is_recorded_finds_it(desk: Desk, turns: int):
+    async def answer(send: Send, once: Once) -> bool:
+        good = await desk.stream(send, once)
+        hang_up(turns)
+        return good
+
+    def hang_up(left: int) -> None:
+        if left:
+            loop.call_soon(hang_up, left - 1)
+        else:
+            asking.cancel()
+
+    loop = asyncio.get_running_loop()
+    asked = Keyed("k-1", make_caller("key", desk.scope), "/v1/messages", b"{}")
+    asking = asyncio.create_task(desk.idempotency.run(asked, Sent([]), answer))
+    await asyncio.wait([asking])
+    assert (await desk.ask()).body == b"".join(CHUNKS)
+    assert desk.answers == 1
+
+
 async def die_in_the_midst(desk: Desk) -> None:
     """As a process does that is killed after the charge and before the reply is recorded."""
 
@@ -443,6 +464,23 @@ async def test_a_client_that_hangs_up_leaves_its_key_free(api: Api):
     assert not (await post(api, path, "Hello", stream=True)).replayed
     [cut, whole] = await api.receipts()
     assert (cut.stop, whole.stop) == ("cancelled", "end")
+
+
+async def test_who_hangs_up_leaves_no_response_in_the_background_under_a_free_key(api: Api):
+    """Or it would be charged, and so would the one that is made again."""
+    asked = {"model": "parrot", "input": "slow", "background": True, "stream": True}
+    body = msgspec.json.encode(asked)
+    head = f"POST /v1/responses HTTP/1.1\r\nhost: localhost\r\nx-api-key: {api.key}\r\n"
+    head += f"idempotency-key: k\r\ncontent-length: {len(body)}\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(api.url).port)
+    writer.write(head.encode() + body)
+    await reader.readuntil(b"tick")
+    writer.close()
+    async with asyncio.timeout(5):
+        while await rows(api) == 1:
+            await asyncio.sleep(0.001)
+    [cut] = await api.receipts()
+    assert cut.stop == "cancelled"
 
 
 async def test_without_the_header_nothing_is_kept(api: Api):

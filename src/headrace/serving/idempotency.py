@@ -114,7 +114,12 @@ class Idempotency:
                     once.begin()
                 good = await answer(recorder, once)
             if good and (reply := recorder.reply()) is not None:
-                recorded = await self._record(found, reply)
+                recording = asyncio.ensure_future(self._record(found, reply))
+                try:
+                    recorded = await asyncio.shield(recording)
+                except asyncio.CancelledError:
+                    recorded = await recording  # or it would be made and charged again
+                    raise
         finally:
             recorder.recording = False
             if not recorded:

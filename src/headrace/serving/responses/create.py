@@ -252,14 +252,22 @@ class Create(_Leaning):
         stream = _stream_of(turn, response_id)
         run = Run(turn.caller.scope, self._row(turn, response_id, stream), stream)
         self._background.start(run, self._admitted(exchange, turn, response_id))
-        await run.feed.begun(None)
-        if run.feed.refusal is not None:
-            raise run.feed.refusal
-        if turn.wish.stream:
-            await self._follow(exchange, run.feed)
-            await exchange.send({"type": "http.response.body", "body": b""})
-        else:
-            await self.whole(exchange, run.row.response.encode())
+        told = False
+        try:
+            await run.feed.begun(None)
+            if run.feed.refusal is not None:
+                raise run.feed.refusal
+            if turn.wish.stream:
+                await self._follow(exchange, run.feed)
+                await exchange.send({"type": "http.response.body", "body": b""})
+            else:
+                await self.whole(exchange, run.row.response.encode())
+            told = True
+        finally:
+            if exchange.once is not None and not told:
+                # Who asks again under the key has another one made, and must know what this one
+                # was charged.
+                await self._background.cancel(response_id)
 
     async def _follow(self, exchange: Exchange, feed: Feed) -> None:
         """Send the stream; a client that takes nothing for long is as good as gone."""
