@@ -63,6 +63,14 @@ _SHARES = (60, 25, 10, 5)
 _PER_CONVERSATION = 12
 _PER_CHANGE = 150
 _SPEND_BAR_MS, _REPORT_BAR_MS = 300, 2_000
+_SUMS = (
+    "spend_hour",
+    "spend_day",
+    "spend_day_caller",
+    "spend_day_model",
+    "spend_month",
+    "spend_conversation",
+)
 _KINDS: dict[type[Said], str] = {
     GenerationOpened: OPENED,
     GenerationClosed: CLOSED,
@@ -409,8 +417,7 @@ def _sizes(folder: Path, database: Database) -> None:
         return database.read_now(lambda c: c.exec_driver_sql(query).scalar_one())
 
     calls = max(1, count("generation"))
-    rows = {name: count(name) for name in ("spend_hour", "spend_day", "spend_month")}
-    rows["spend_conversation"] = count("spend_conversation")
+    rows = {name: count(name) for name in _SUMS}
     size = (folder / "headrace.db").stat().st_size
     print(f"{calls:,} calls; rows of sums: {', '.join(f'{k} {v:,}' for k, v in rows.items())}")
     print(f"database {size / 1e9:.2f} GB: {size / calls * 1e6 / 1e9:.2f} GB per million calls")

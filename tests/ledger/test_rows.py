@@ -30,12 +30,14 @@ SUMS = (
     "generation",
     "spend_hour",
     "spend_day",
+    "spend_day_caller",
+    "spend_day_model",
     "spend_month",
     "spend_conversation",
     "balance",
     "posting",
     "audit",
-    "outcome_day",
+    "outcome",
     "hardware_hour",
 )
 
@@ -198,9 +200,8 @@ async def test_accruals_changes_and_outcomes(database: Database, people: People,
             journal.append(OUTCOME, told)
         await Projector(database, journal).catch_up()
     assert rows(database, "hardware_hour") == [("acme", "gpu", HOUR_NS, 9, 4, 0, 0, 10, 0)]
-    day_ns = AT_NS - AT_NS % DAY_NS
-    assert rows(database, "outcome_day") == [
-        ("acme", day_ns, "", "member", "tiny", "code_change_accepted", 4)
+    assert rows(database, "outcome") == [
+        ("member", "o1", "acme", None, "tiny", "code_change_accepted", 2, AT_NS, None)
     ]
     (event,) = database.read_now(lambda c: audit.recent(c, people.owner, limit=9))
     assert (event.action, event.detail) == ("budget.made", '{"limit_nano":5}')

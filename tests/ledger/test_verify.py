@@ -42,12 +42,14 @@ TABLES = (
     "generation",
     "spend_hour",
     "spend_day",
+    "spend_day_caller",
+    "spend_day_model",
     "spend_month",
     "spend_conversation",
     "balance",
     "posting",
     "audit",
-    "outcome_day",
+    "outcome",
     "hardware_hour",
 )
 

@@ -127,7 +127,10 @@ class Audited(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What became of answers, as their client tells, such as an accepted change of code."""
+    """What became of answers, as their client tells, such as an accepted change of code.
+
+    `id` may be the client's own; the first of an account's id counts.
+    """
 
     id: str
     organisation_id: str
@@ -137,6 +140,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: str
     count: int
     time_ns: int
+    conversation_id: str | None = None
 
 
 Said = GenerationOpened | GenerationClosed | Posted | Audited | Outcome

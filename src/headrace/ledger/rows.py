@@ -26,9 +26,9 @@ from headrace.store import audit, balances, generations, hardware_hours, outcome
 from headrace.store.audit import Event
 from headrace.store.generations import Ending, Generation, Settled
 from headrace.store.hardware_hours import HardwareHour
-from headrace.store.outcomes import OutcomeDay
+from headrace.store.outcomes import OutcomeRow
 from headrace.store.postings import Posting
-from headrace.store.spend import DAY_NS, HourRefund, Refund
+from headrace.store.spend import HourRefund, Refund
 
 RECEIVABLE = "receivable:"
 CAPACITY = "capacity:"
@@ -74,7 +74,7 @@ def write(connection: Connection, worker: str, said: Sequence[Said]) -> None:
     spend.add(connection, settled, given_back, hours)
     books.write(connection)
     audit.add(connection, [event_of(one) for one in audited])
-    outcomes.add(connection, _outcome_days(told))
+    outcomes.add(connection, [outcome_row_of(one) for one in told])
 
 
 def generation_of(opened: GenerationOpened, worker: str) -> Generation:
@@ -191,15 +191,6 @@ def event_of(one: Audited) -> Event:
     return Event(**values)
 
 
-def outcome_day_of(one: Outcome) -> OutcomeDay:
-    """Which sum an outcome belongs to."""
-    day_ns = one.time_ns - one.time_ns % DAY_NS
-    team_id = one.team_id or ""
-    return OutcomeDay(one.organisation_id, day_ns, team_id, one.account_id, one.model_id, one.kind)
-
-
-def _outcome_days(told: Iterable[Outcome]) -> dict[OutcomeDay, int]:
-    counts: dict[OutcomeDay, int] = defaultdict(int)
-    for one in told:
-        counts[outcome_day_of(one)] += one.count
-    return counts
+def outcome_row_of(one: Outcome) -> OutcomeRow:
+    """The row of an outcome."""
+    return OutcomeRow(**msgspec.structs.asdict(one))

@@ -3,7 +3,7 @@
 import msgspec
 
 from headrace.ledger.rows import RefundDetail
-from headrace.store.outcomes import OutcomeDay
+from headrace.store.outcomes import OutcomeRow
 
 PROBLEMS_MAX = 100
 
@@ -61,7 +61,7 @@ class Expected(msgspec.Struct):
     """
 
     balances: dict[tuple[str, str], list[int]] = {}
-    outcomes: dict[OutcomeDay, list[int]] = {}
+    outcomes: dict[tuple[str, str], set[OutcomeRow]] = {}
     hours: dict[tuple[str, str, int], list[int]] = {}
     refunds: dict[str, Refunds] = {}
     hour_refunds: dict[tuple[str, int, str], list[int]] = {}

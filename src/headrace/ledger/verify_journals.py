@@ -29,7 +29,7 @@ from headrace.ledger.rows import (
     ending_of,
     event_of,
     generation_of,
-    outcome_day_of,
+    outcome_row_of,
     posting_of,
     refunded_nano,
 )
@@ -155,7 +155,8 @@ class _Walk:
                 self._expected.changes += 1
                 self._events[said.id] = event_of(said)
         elif isinstance(said, Outcome) and record.seq <= self._reach:
-            add(self._expected.outcomes, outcome_day_of(said), (said.count,))
+            row = outcome_row_of(said)
+            self._expected.outcomes.setdefault((row.account_id, row.id), set()).add(row)
         if len(self._rows) + len(self._postings) + len(self._events) >= _BATCH:
             self._flush()
 

@@ -1,6 +1,7 @@
-"""Outcomes: what became of answers, as clients tell, summed up by day."""
+"""Outcomes: what became of answers, as clients tell."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from sqlalchemy import Connection
@@ -8,28 +9,32 @@ from sqlalchemy import Connection
 from headrace.store.statements import run_many
 
 
-class OutcomeDay(NamedTuple):
-    """What a sum is of; `team_id` is empty for accounts of no team."""
+class OutcomeRow(NamedTuple):
+    """What an account told; the first of its `id` counts."""
 
-    organisation_id: str
-    day_ns: int
-    team_id: str
     account_id: str
+    id: str
+    organisation_id: str
+    team_id: str | None
     model_id: str
     kind: str
+    count: int
+    time_ns: int
+    conversation_id: str | None
 
 
-def add(connection: Connection, counts: Mapping[OutcomeDay, int]) -> None:
-    """Add counts.
+def add(connection: Connection, told: Sequence[OutcomeRow]) -> None:
+    """Add those that are new.
 
-    Takes no scope: the sums carry theirs.
+    Takes no scope: they carry theirs.
     """
-    if counts:
-        run_many(connection, _ADD, [(*place, count) for place, count in sorted(counts.items())])
+    if told:
+        # In order, so that no two writers wait for each other.
+        run_many(connection, _ADD, sorted(told, key=itemgetter(0, 1)))
 
 
-_KEY = ", ".join(OutcomeDay._fields)
 _ADD = (
-    f"INSERT INTO outcome_day ({_KEY}, count) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - names above
-    f" ON CONFLICT ({_KEY}) DO UPDATE SET count = outcome_day.count + excluded.count"
+    f"INSERT INTO outcome ({', '.join(OutcomeRow._fields)})"  # noqa: S608 - names above
+    f" VALUES ({', '.join('?' * len(OutcomeRow._fields))})"
+    " ON CONFLICT (account_id, id) DO NOTHING"
 )

@@ -6,14 +6,14 @@ Nothing here takes a scope: the books are proved as a whole, by whoever runs Hea
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, Table, func, select, text
 
 from headrace.store import generations as receipts
 from headrace.store.audit import Event
 from headrace.store.balances import Balance
 from headrace.store.budgets import BudgetPeriod
 from headrace.store.generations import Generation
-from headrace.store.outcomes import OutcomeDay
+from headrace.store.outcomes import OutcomeRow
 from headrace.store.postings import Posting
 from headrace.store.schema import generation, projection
 from headrace.store.schema_ledger import (
@@ -24,7 +24,7 @@ from headrace.store.schema_ledger import (
     budget,
     budget_grant,
     hardware_hour,
-    outcome_day,
+    outcome,
     posting,
     spend_hour,
 )
@@ -102,11 +102,10 @@ def balances(connection: Connection) -> Iterator[tuple[str, Balance]]:
         yield organisation_id, Balance(name, amount, entries)
 
 
-def outcomes(connection: Connection) -> dict[OutcomeDay, int]:
-    """All sums of outcomes."""
-    query = select(*(outcome_day.c[name] for name in (*OutcomeDay._fields, "count")))
-    rows = connection.execute(query).mappings()
-    return {OutcomeDay(*(row[name] for name in OutcomeDay._fields)): row["count"] for row in rows}
+def outcomes(connection: Connection) -> set[OutcomeRow]:
+    """All outcomes."""
+    query = select(*(outcome.c[name] for name in OutcomeRow._fields))
+    return {OutcomeRow(*row) for row in connection.execute(query)}
 
 
 def hardware_hours(connection: Connection) -> dict[tuple[str, str, int], tuple[int, ...]]:
@@ -162,6 +161,18 @@ def months_off(connection: Connection) -> Iterator[Difference]:
     key = f"organisation_id, month_ns, {_PLACES}"
     query = _difference(key, SPEND_FIGURES, "spend_month", parts)
     return _differences(connection, query, 2 + len(SPEND_DIMENSIONS))
+
+
+def smaller_days_off(connection: Connection, table: Table) -> Iterator[Difference]:
+    """Days told apart by less, `spend_day_caller` or `spend_day_model`, that are not the sums of
+    the whole ones.
+    """
+    names = [one.name for one in table.primary_key.columns]
+    key = ", ".join(names)
+    figures = ", ".join(f"-{name}" for name in SPEND_FIGURES)
+    parts = f"SELECT {key}, {figures} FROM spend_day"  # noqa: S608
+    query = _difference(key, SPEND_FIGURES, table.name, parts)
+    return _differences(connection, query, len(names))
 
 
 def conversations_off(connection: Connection) -> Iterator[Difference]:

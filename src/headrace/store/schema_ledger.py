@@ -1,10 +1,11 @@
 """Tables of the ledger beside the receipts: sums, books, budgets, limits, prices and machines.
 
 Money is integer nano-dollars, times are UTC nanoseconds since 1970. `spend_…`, `balance`,
-`posting`, `audit`, `outcome_day` and `hardware_hour` are projections of the journal, without
+`posting`, `audit`, `outcome` and `hardware_hour` are projections of the journal, without
 foreign keys as the receipts are.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Index, Integer, Table, Text
@@ -22,6 +23,10 @@ SPEND_DIMENSIONS = (
 )
 """What spending is told apart by, besides time; `team_id` is empty for calls of no team, `machine`
 for those that ran on none of our own."""
+
+CALLER_DIMENSIONS = ("team_id", "account_id", "key_id")
+MODEL_DIMENSIONS = ("team_id", "model_id", "release_digest", "purpose", "machine")
+"""Those that the smaller sums of days tell apart: by who called, and by what was called."""
 
 SPEND_FIGURES = (
     "calls",
@@ -56,20 +61,23 @@ spend_hour = Table(
 )
 
 
-def _spend(name: str, time: str) -> Table:
+def _spend(name: str, time: str, dimensions: Sequence[str] = SPEND_DIMENSIONS) -> Table:
     return Table(
         name,
         metadata,
         Column("organisation_id", Text, primary_key=True),
         Column(time, BigInteger, primary_key=True, autoincrement=False),
-        *(Column(each, Text, primary_key=True) for each in SPEND_DIMENSIONS),
+        *(Column(each, Text, primary_key=True) for each in dimensions),
         *(Column(each, BigInteger, nullable=False) for each in SPEND_FIGURES),
         **_CLUSTERED,
     )
 
 
-# … by day and by month (UTC, of the call's beginning) and everything that reports ask for …
+# … by day and by month (UTC, of the call's beginning) and everything that reports ask for; days
+# also by who called and by what was called alone, a fifth of the rows each …
 spend_day = _spend("spend_day", "day_ns")
+spend_day_caller = _spend("spend_day_caller", "day_ns", CALLER_DIMENSIONS)
+spend_day_model = _spend("spend_day_model", "day_ns", MODEL_DIMENSIONS)
 spend_month = _spend("spend_month", "month_ns")
 
 # … and by conversation.
@@ -86,7 +94,17 @@ spend_conversation = Table(
     Column("output_tokens", BigInteger, nullable=False),
     Column("price_nano", BigInteger, nullable=False),
     Column("cost_nano", BigInteger, nullable=False),
-    Index(None, "organisation_id", "last_ns"),
+    # All that is needed to find the dearest of a span, which may be a million.
+    Index(
+        "ix_spend_conversation_dearest",
+        "organisation_id",
+        "last_ns",
+        "price_nano",
+        "cost_nano",
+        "account_id",
+        "purpose",
+        "conversation_id",
+    ),
     **_CLUSTERED,
 )
 
@@ -132,17 +150,21 @@ audit = Table(
     Index(None, "organisation_id", "id"),
 )
 
-# What clients say became of answers, such as a code change that was accepted.
-outcome_day = Table(
-    "outcome_day",
+# What clients say became of answers, such as a code change that was accepted. `id` may be the
+# client's own, so that its retries count once.
+outcome = Table(
+    "outcome",
     metadata,
-    Column("organisation_id", Text, primary_key=True),
-    Column("day_ns", BigInteger, primary_key=True, autoincrement=False),
-    Column("team_id", Text, primary_key=True),
     Column("account_id", Text, primary_key=True),
-    Column("model_id", Text, primary_key=True),
-    Column("kind", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("organisation_id", Text, nullable=False),
+    Column("team_id", Text),
+    Column("model_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
     Column("count", BigInteger, nullable=False),
+    Column("time_ns", BigInteger, nullable=False),
+    Column("conversation_id", Text),
+    Index(None, "organisation_id", "time_ns"),
     **_CLUSTERED,
 )
 

@@ -5,10 +5,11 @@ reports everything, conversations what each of them came to. All are by when a c
 UTC, and hold calls that have ended.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from operator import add as add_one
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
@@ -16,7 +17,12 @@ from sqlalchemy import Connection
 from headrace.core.models import Usage
 from headrace.core.scope import Lineage
 from headrace.store.generations import Generation, Settled
-from headrace.store.schema_ledger import SPEND_DIMENSIONS, SPEND_FIGURES
+from headrace.store.schema_ledger import (
+    CALLER_DIMENSIONS,
+    MODEL_DIMENSIONS,
+    SPEND_DIMENSIONS,
+    SPEND_FIGURES,
+)
 from headrace.store.statements import run_many
 
 HOUR_NS = 3_600_000_000_000
@@ -158,6 +164,8 @@ class _Sums:
         days = sorted(self._days.items())
         run_many(connection, _ADD_DAYS, [(*place, *figures) for place, figures in days])
         run_many(connection, _ADD_MONTHS, _months(days))
+        for text, place_of in _SMALLER:
+            run_many(connection, text, _smaller(days, place_of))
         if self._talks:
             talks = [(*place, *values) for place, values in sorted(self._talks.items())]
             run_many(connection, _ADD_TALKS, talks)
@@ -169,6 +177,18 @@ def _months(days: Iterable[tuple[tuple[Any, ...], _Figures]]) -> list[tuple[Any,
         month = (organisation_id, _month_of_day(day_ns), *rest)
         months[month] = _plus(months.get(month), figures)
     return [(*place, *figures) for place, figures in sorted(months.items())]
+
+
+def _smaller(
+    days: Iterable[tuple[tuple[Any, ...], _Figures]],
+    place_of: Callable[[tuple[Any, ...]], tuple[Any, ...]],
+) -> list[tuple[Any, ...]]:
+    """The same days, told apart by less."""
+    found: dict[tuple[Any, ...], _Figures] = {}
+    for place, figures in days:
+        less = place_of(place)
+        found[less] = _plus(found.get(less), figures)
+    return [(*place, *figures) for place, figures in sorted(found.items())]
 
 
 def _plus(before: _Figures | None, figures: _Figures) -> _Figures:
@@ -189,6 +209,16 @@ def _add_text(table: str, key: Sequence[str], sums: Sequence[str], *others: str)
 
 _ADD_HOURS = _add_text("spend_hour", ("node_id", "hour_ns", "worker"), ("charged_nano",))
 _ADD_DAYS = _add_text("spend_day", ("organisation_id", "day_ns", *SPEND_DIMENSIONS), SPEND_FIGURES)
+_SMALLER = tuple(
+    (
+        _add_text(table, ("organisation_id", "day_ns", *names), SPEND_FIGURES),
+        itemgetter(0, 1, *(2 + SPEND_DIMENSIONS.index(name) for name in names)),
+    )
+    for table, names in (
+        ("spend_day_caller", CALLER_DIMENSIONS),
+        ("spend_day_model", MODEL_DIMENSIONS),
+    )
+)
 _ADD_MONTHS = _add_text(
     "spend_month", ("organisation_id", "month_ns", *SPEND_DIMENSIONS), SPEND_FIGURES
 )

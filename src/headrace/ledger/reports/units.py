@@ -6,7 +6,7 @@ from sqlalchemy import Connection, func, select
 from headrace.core.scope import Scope
 from headrace.ledger.reports.span import Span, check_sees_figures, ratio
 from headrace.ledger.reports.sums import ANY, Figures, Same, sums
-from headrace.store.schema_ledger import outcome_day
+from headrace.store.schema_ledger import outcome
 
 CODE = "code"
 """The purpose of keys whose calls change code."""
@@ -116,16 +116,20 @@ def _change(model_id: str, accepted: int, one: Figures, span: Span, same: Same) 
 
 def _accepted(connection: Connection, scope: Scope, span: Span, same: Same) -> dict[str, int]:
     """How many changes were accepted, by model."""
-    table = outcome_day
+    table = outcome
     told = {"team_id", "account_id", "model_id"}
     query = (
         select(table.c.model_id, func.sum(table.c.count))
         .where(
             table.c.organisation_id == scope.organisation_id,
-            table.c.day_ns >= span.from_ns,
-            table.c.day_ns < span.to_ns,
+            table.c.time_ns >= span.from_ns,
+            table.c.time_ns < span.to_ns,
             table.c.kind == ACCEPTED,
-            *(table.c[name] == value for name, value in same.fields().items() if name in told),
+            *(
+                table.c[name] == (value or None)
+                for name, value in same.fields().items()
+                if name in told
+            ),
         )
         .group_by(table.c.model_id)
     )

@@ -31,6 +31,8 @@ _PLACES = (
     "purpose",
     "machine",
 )
+_CALLER = ("team_id", "account_id", "key_id")
+_MODEL = ("team_id", "model_id", "release_digest", "purpose", "machine")
 
 
 def upgrade() -> None:
@@ -38,13 +40,15 @@ def upgrade() -> None:
     _team()
     _credential()
     _spend_hour()
-    _spend("spend_day", "day_ns")
-    _spend("spend_month", "month_ns")
+    _spend("spend_day", "day_ns", _PLACES)
+    _spend("spend_day_caller", "day_ns", _CALLER)
+    _spend("spend_day_model", "day_ns", _MODEL)
+    _spend("spend_month", "month_ns", _PLACES)
     _spend_conversation()
     _balance()
     _posting()
     _audit()
-    _outcome_day()
+    _outcome()
     _budget()
     _budget_grant()
     _budget_notice()
@@ -148,8 +152,8 @@ def _spend_hour() -> None:
     )
 
 
-def _spend(table: str, time: str) -> None:
-    key = ("organisation_id", time, *_PLACES)
+def _spend(table: str, time: str, places: tuple[str, ...]) -> None:
+    key = ("organisation_id", time, *places)
     op.create_table(
         table,
         *(
@@ -180,7 +184,19 @@ def _spend_conversation() -> None:
         sa.PrimaryKeyConstraint("organisation_id", "conversation_id", name="pk_spend_conversation"),
         sqlite_with_rowid=False,
     )
-    _index("spend_conversation", "organisation_id", "last_ns")
+    op.create_index(
+        "ix_spend_conversation_dearest",
+        "spend_conversation",
+        [
+            "organisation_id",
+            "last_ns",
+            "price_nano",
+            "cost_nano",
+            "account_id",
+            "purpose",
+            "conversation_id",
+        ],
+    )
 
 
 def _balance() -> None:
@@ -227,27 +243,22 @@ def _audit() -> None:
     _index("audit", "organisation_id", "id")
 
 
-def _outcome_day() -> None:
+def _outcome() -> None:
     op.create_table(
-        "outcome_day",
-        sa.Column("organisation_id", sa.Text, nullable=False),
-        sa.Column("day_ns", sa.BigInteger, nullable=False, autoincrement=False),
-        sa.Column("team_id", sa.Text, nullable=False),
+        "outcome",
         sa.Column("account_id", sa.Text, nullable=False),
+        sa.Column("id", sa.Text, nullable=False),
+        sa.Column("organisation_id", sa.Text, nullable=False),
+        sa.Column("team_id", sa.Text, nullable=True),
         sa.Column("model_id", sa.Text, nullable=False),
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("count", sa.BigInteger, nullable=False),
-        sa.PrimaryKeyConstraint(
-            "organisation_id",
-            "day_ns",
-            "team_id",
-            "account_id",
-            "model_id",
-            "kind",
-            name="pk_outcome_day",
-        ),
+        sa.Column("time_ns", sa.BigInteger, nullable=False),
+        sa.Column("conversation_id", sa.Text, nullable=True),
+        sa.PrimaryKeyConstraint("account_id", "id", name="pk_outcome"),
         sqlite_with_rowid=False,
     )
+    _index("outcome", "organisation_id", "time_ns")
 
 
 def _budget() -> None:
@@ -422,6 +433,16 @@ def _sums() -> None:
         GROUP BY 1, 2, 4, 5, 6, 7, 8
         """  # noqa: S608 - of the names above alone
     )
+    for table, places in (("spend_day_caller", _CALLER), ("spend_day_model", _MODEL)):
+        key = ", ".join(("organisation_id", "day_ns", *places))
+        op.execute(
+            f"""
+            INSERT INTO {table} ({key}, {", ".join(_FIGURES)})
+            SELECT {key}, {", ".join(f"SUM({name})" for name in _FIGURES)}
+            FROM spend_day
+            GROUP BY {key}
+            """  # noqa: S608 - of the names above alone
+        )
     month = {
         "sqlite": "CAST(strftime('%s', day_ns / 1000000000, 'unixepoch', 'start of month')"
         " AS INTEGER)",
