@@ -150,8 +150,11 @@ async def test_it_is_told_again_until_it_is_taken(desk: Desk, receiver: Receiver
     assert len(receiver.heard) == 3
 
 
-async def test_nobody_listens(desk: Desk, caplog: pytest.LogCaptureFixture):
-    await desk.budget(1_000, "http://127.0.0.1:1/")
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:1/", f"http://{'127.0.0.1' * 9}/", "http://a../"]
+)
+async def test_nobody_listens(desk: Desk, caplog: pytest.LogCaptureFixture, url: str):
+    await desk.budget(1_000, url)
     await desk.spend(500)
     await desk.notices.look()
     await desk.notices.deliver()

@@ -308,6 +308,14 @@ def test_csv_runs_nothing(name: str):
     assert page.endswith('"a,b",\r\n')
 
 
+@pytest.mark.parametrize("name", ["x;=cmd|' /C calc'!A0", "x; +1;@y", "a;\t-1"])
+def test_csv_runs_nothing_behind_a_semicolon_either(name: str):
+    page = to_csv(_Line, [_Line(name, 5)])
+    for cell in page.split(";")[1:]:
+        assert cell.startswith("'")
+    assert to_csv(_Line, [_Line("a; b-c=d", 5)]).endswith("\r\na; b-c=d,5\r\n")
+
+
 @pytest.mark.parametrize(
     ("amount", "per", "whole", "told"),
     [

@@ -171,6 +171,14 @@ async def test_a_budget_binds_from_its_making_to_its_end(office: Office):
     assert (await office.ask("DELETE", path)).status == 404
 
 
+async def test_viewers_see_no_webhooks(office: Office):
+    url = "https://hooks.example.com/services/secret"
+    await office.ask("POST", "/admin/budgets", terms(webhook_url=url))
+    for who, shown in (("admin", url), ("viewer", None)):
+        (found,) = (await office.ask("GET", "/admin/budgets", who=who)).json()["budgets"]
+        assert found["webhook_url"] == shown
+
+
 async def test_a_budget_for_once_counts_from_its_making(office: Office):
     await office.call(700)
     made = (await office.ask("POST", "/admin/budgets", terms(period="once"))).json()

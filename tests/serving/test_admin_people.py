@@ -130,6 +130,23 @@ async def test_what_cannot_be_meant_is_refused(desk: Desk, path: str, body: obje
     assert (reply.status, reply.json()["error"]["kind"]) == (400, "invalid_request")
 
 
+async def test_nothing_is_left_of_who_was_erased(desk: Desk, tmp_path: Path):
+    ada = await desk.person("member", "countess@example.org")
+    path = f"/admin/accounts/{ada.account_id}"
+    await desk.ok(desk.operator, "PATCH", path, {"name": "Lovelace", "email": "lady@example.org"})
+    await desk.ok(ada, "POST", "/admin/keys", {"name": "analytical"})
+
+    def found() -> set[bytes]:
+        written = b"".join(each.read_bytes() for each in tmp_path.rglob("*") if each.is_file())
+        return {
+            word for word in (b"countess", b"Lovelace", b"lady@", b"analytical") if word in written
+        }
+
+    assert len(found()) == 4
+    await desk.ok(desk.operator, "POST", f"{path}/erase")
+    assert found() == set()
+
+
 @pytest.mark.parametrize("path", ["accounts", "teams", "keys"])
 async def test_bytes_that_are_no_text_are_refused(desk: Desk, path: str):
     headers = desk.operator.headers()

@@ -190,6 +190,7 @@ class Accounts:
             key_rows.forget_names(connection, found.scope)
 
         await self._write(work)
+        await self._database.scrub()
 
     async def invite(self, actor: Scope, account_id: str) -> str:
         """A token that signs a person in, once, to set a password; the one before is void.

@@ -412,7 +412,7 @@ class HttpClient:
                     *self.address,
                     ssl=tls_context() if self._secure else None,
                 )
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, UnicodeError) as error:  # the last: a name that is none
             raise EngineUnavailable(
                 f"{self.name} cannot be reached", retry_after_s=_RETRY_AFTER_S
             ) from error

@@ -5,6 +5,7 @@ PostgreSQL reports a conflict, so it must have no effects but those on its conne
 """
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,8 @@ from headrace.store import schema
 from headrace.store.version import current_version
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 _READERS = 4
 _BUSY_TIMEOUT_MS = 10_000
@@ -105,6 +108,18 @@ class Database:
         self._check_open()
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, _transact, self._reader_engine, work)
+
+    async def scrub(self) -> None:
+        """Wipe what was deleted from SQLite's files, which would hold it in their log for a while.
+
+        PostgreSQL does so in its own time.
+
+        Raises:
+            StoreError: The database cannot be written.
+        """
+        self._check_open()
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._writer, _scrub, self._writer_engine)
 
     def write_now(self, work: Callable[[Connection], T]) -> T:
         """`write` for callers without an event loop; blocks until committed."""
@@ -187,6 +202,8 @@ def _open_sqlite(url: URL, *, readers: int) -> Engine:
         connection.isolation_level = None
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")
+        # Some builds of SQLite leave deleted rows in free space by default.
+        connection.execute("PRAGMA secure_delete = ON")
         if readers:
             connection.execute("PRAGMA query_only = ON")
 
@@ -215,6 +232,22 @@ def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:
         except _Conflict:
             continue
     return _run(once)
+
+
+def _scrub(engine: Engine) -> None:
+    if engine.dialect.name != "sqlite":
+        return
+    # Not in a transaction, which our own connections begin by themselves.
+    connection = engine.raw_connection()
+    try:
+        cursor = connection.cursor()
+        busy, _, _ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.OperationalError as error:
+        raise StoreError(f"the database failed: {error}") from error
+    finally:
+        connection.close()
+    if busy:
+        _log.warning("a long read keeps SQLite's log; what was deleted leaves it a little later")
 
 
 def _run(call: Callable[[], T]) -> T:

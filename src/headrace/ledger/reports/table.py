@@ -2,26 +2,14 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 
 import msgspec
 
-# What makes a spreadsheet take a cell for a formula, or split one.
-_DANGEROUS = (
-    "=",
-    "+",
-    "-",
-    "@",
-    "\t",
-    "\r",
-    "\n",
-    "|",
-    "%",
-    "\uff1d",
-    "\uff0b",
-    "\uff0d",
-    "\uff20",
-)
+# What makes a spreadsheet take a cell for a formula, or split one. In countries that write a comma
+# into numbers it also begins a cell behind each semicolon, whatever quotes stand around it.
+_DANGEROUS = re.compile(r"(^|[;\t\r\n])(\s*[=+\-@\t\r\n|%\uff1d\uff0b\uff0d\uff20])")
 
 
 def to_csv(shape: type[msgspec.Struct], rows: Sequence[msgspec.Struct]) -> str:
@@ -35,8 +23,6 @@ def to_csv(shape: type[msgspec.Struct], rows: Sequence[msgspec.Struct]) -> str:
 
 
 def _cell(value: object) -> object:
-    if isinstance(value, str) and (
-        value.startswith(_DANGEROUS) or value.lstrip().startswith(_DANGEROUS)
-    ):
-        return f"'{value}"
+    if isinstance(value, str):
+        return _DANGEROUS.sub(r"\1'\2", value)
     return "" if value is None else value

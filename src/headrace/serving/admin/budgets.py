@@ -25,10 +25,13 @@ class RefundBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def budget_routes(budgets: Budgets, refunds: Refunds) -> Sequence[RuledRoute]:
-    """Budgets for viewers to see and for admins to change, and refunds."""
+    """Budgets for viewers to see, but for their webhooks, and for admins to change; refunds."""
 
     async def show(request: Request) -> Response:
-        return json_response({"budgets": await budgets.states(request.state.scope)})
+        found = await budgets.states(request.state.scope)
+        if request.state.role == "viewer":  # such addresses are often secrets in themselves
+            found = [msgspec.structs.replace(one, webhook_url=None) for one in found]
+        return json_response({"budgets": found})
 
     async def make(request: Request) -> Response:
         terms = await read_as(request, BudgetTerms, "a budget")
