@@ -9,9 +9,9 @@ from starlette.types import Message, Receive, Scope, Send
 from headrace.config.settings import load_settings
 from headrace.core.clock import SystemClock
 from headrace.core.errors import Unauthenticated
-from headrace.identity.keys import KeyRing
-from headrace.store.database import Database
+from headrace.identity.epoch import Epoch
 from headrace.up.workers.front import Front
+from headrace.up.workers.refresh import Refresh
 
 
 class Ends:
@@ -35,14 +35,14 @@ def known(headers: Mapping[str, str]) -> None:
 
 
 async def ask(
-    database: Database, folder: Path, body: bytes | None, key: bytes = b"good"
+    folder: Path, body: bytes | None, key: bytes = b"good"
 ) -> tuple[list[str], list[Message]]:
     """Ends that were reached and messages that were sent; a body of None must not be read."""
     clock, ends, sent = SystemClock(), Ends(), list[Message]()
     front = Front(
         {"/v1/messages": ends.here},
         frozenset({"far"}),
-        KeyRing(database, b"p" * 32, clock),
+        Refresh(Epoch(folder / "epoch"), ()),
         known,
         ends.behind,
         settings=load_settings({"data": folder}),
@@ -73,14 +73,42 @@ async def ask(
         (b"", "behind"),
     ],
 )
-async def test_only_calls_of_upstreams_are_answered_here(
-    sqlite_database: Database, tmp_path: Path, body: bytes, end: str
-):
-    assert (await ask(sqlite_database, tmp_path, body))[0] == [end]
+async def test_only_calls_of_upstreams_are_answered_here(tmp_path: Path, body: bytes, end: str):
+    assert (await ask(tmp_path, body))[0] == [end]
 
 
-async def test_whoever_has_no_key_is_not_listened_to(sqlite_database: Database, tmp_path: Path):
-    reached, sent = await ask(sqlite_database, tmp_path, None, key=b"bad")
+async def test_whoever_has_no_key_is_not_listened_to(tmp_path: Path):
+    reached, sent = await ask(tmp_path, None, key=b"bad")
     assert not reached
     assert sent[0]["status"] == 401
     assert b'"authentication_error"' in sent[1]["body"]
+
+
+async def test_what_changes_while_a_body_comes_binds_its_call(tmp_path: Path):
+    epoch, ends, read = Epoch(tmp_path / "epoch"), Ends(), list[list[str]]()
+
+    async def reload() -> None:
+        read.append(list(ends.reached))
+
+    async def receive() -> Message:
+        epoch.rise()
+        return {"type": "http.request", "body": b'{"model":"far"}', "more_body": False}
+
+    async def send(message: Message) -> None:
+        raise AssertionError(message)
+
+    clock = SystemClock()
+    front = Front(
+        {"/v1/messages": ends.here},
+        frozenset({"far"}),
+        Refresh(epoch, [reload]),
+        known,
+        ends.behind,
+        settings=load_settings({"data": tmp_path}),
+        clock=clock,
+    )
+    headers = [(b"authorization", b"Bearer good")]
+    await front({"method": "POST", "path": "/v1/messages", "headers": headers}, receive, send)
+    epoch.close()
+    assert ends.reached == ["here"]
+    assert read == [[]], "read anew before the call"

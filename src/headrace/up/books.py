@@ -44,9 +44,10 @@ class Books(msgspec.Struct, frozen=True):
 
     async def changed(self) -> None:
         """Something was set anew: from now on it holds in every process."""
+        # First, or this process might part with a new budget before others count their calls.
+        self.epoch.rise()
         await self.terms.reload()
         await self.notices.reload()
-        self.epoch.rise()
 
 
 async def open_books(

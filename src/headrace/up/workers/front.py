@@ -84,6 +84,8 @@ class Front:
             await self._refresh.run()
         self._authenticate(_headers(scope))
         body = await read_body(scope, receive, bytes_max=self._settings.body_bytes_max)
+        if self._refresh.stale():  # a body may take its time
+            await self._refresh.run()
         app = endpoint if self._is_ours(scope["path"], body) else self._pass_on
         await app(scope, _again(body, receive), send)
 
