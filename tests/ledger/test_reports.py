@@ -75,7 +75,8 @@ async def people(database: Database, tmp_path: Path) -> People:
 
 def of(database: Database, scope: Scope, by: By, same: Same | None = None) -> dict[str, int]:
     made = database.read_now(lambda c: spend(c, scope, SPAN, by, same or Same()))
-    assert made.totals.price_nano == sum(row.price_nano for row in made.rows)
+    if by != "conversation":  # not every call belongs to one
+        assert made.totals.price_nano == sum(row.price_nano for row in made.rows)
     if by not in {"day", "conversation"}:
         assert made.totals.price_nano == sum(point.price_nano for point in made.series)
     return {row.id: row.price_nano for row in made.rows}

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from operator import itemgetter
-from typing import NamedTuple
 
+import msgspec
 from sqlalchemy import Connection
 
 from headrace.store.statements import run_many
 
 
-class OutcomeRow(NamedTuple):
+class OutcomeRow(msgspec.Struct, frozen=True):
     """What an account told; the first of its `id` counts."""
 
     account_id: str
@@ -30,11 +30,12 @@ def add(connection: Connection, told: Sequence[OutcomeRow]) -> None:
     """
     if told:
         # In order, so that no two writers wait for each other.
-        run_many(connection, _ADD, sorted(told, key=itemgetter(0, 1)))
+        rows = sorted(map(msgspec.structs.astuple, told), key=itemgetter(0, 1))
+        run_many(connection, _ADD, rows)
 
 
 _ADD = (
-    f"INSERT INTO outcome ({', '.join(OutcomeRow._fields)})"  # noqa: S608 - names above
-    f" VALUES ({', '.join('?' * len(OutcomeRow._fields))})"
+    f"INSERT INTO outcome ({', '.join(OutcomeRow.__struct_fields__)})"  # noqa: S608 - names above
+    f" VALUES ({', '.join('?' * len(OutcomeRow.__struct_fields__))})"
     " ON CONFLICT (account_id, id) DO NOTHING"
 )

@@ -104,7 +104,7 @@ def balances(connection: Connection) -> Iterator[tuple[str, Balance]]:
 
 def outcomes(connection: Connection) -> set[OutcomeRow]:
     """All outcomes."""
-    query = select(*(outcome.c[name] for name in OutcomeRow._fields))
+    query = select(*(outcome.c[name] for name in OutcomeRow.__struct_fields__))
     return {OutcomeRow(*row) for row in connection.execute(query)}
 
 
@@ -164,10 +164,8 @@ def months_off(connection: Connection) -> Iterator[Difference]:
 
 
 def smaller_days_off(connection: Connection, table: Table) -> Iterator[Difference]:
-    """Days told apart by less, `spend_day_caller` or `spend_day_model`, that are not the sums of
-    the whole ones.
-    """
-    names = [one.name for one in table.primary_key.columns]
+    """Days told apart by less, one of `spend_day_…`, that are not the sums of the whole ones."""
+    names = [str(one.name) for one in table.primary_key.columns]
     key = ", ".join(names)
     figures = ", ".join(f"-{name}" for name in SPEND_FIGURES)
     parts = f"SELECT {key}, {figures} FROM spend_day"  # noqa: S608

@@ -1,9 +1,9 @@
 """Spend: who was charged what, for what, over any span."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, select
 
 from headrace.core.errors import InvalidRequest
 from headrace.core.scope import Scope
@@ -19,13 +19,14 @@ from headrace.ledger.reports.sums import (
     next_month,
     over_time,
     step_of,
+    sums,
 )
 from headrace.store.schema_ledger import SPEND_FIGURES, spend_conversation
 from headrace.store.spend import DAY_NS
 
 OTHER = "other"
 _SERIES_MAX = 8
-_SERIES_PLACES = tuple(map(SPEND_FIGURES.index, ("price_nano", "cost_nano", "calls")))
+_SERIES_FIGURES = ("price_nano", "cost_nano", "calls")
 _CONVERSATIONS_MAX = 200
 _COLUMNS: Mapping[By, str] = {
     "team": "team_id",
@@ -58,9 +59,9 @@ class SpendPoint(msgspec.Struct, frozen=True):
 class Spend(msgspec.Struct, frozen=True, kw_only=True):
     """Spending over whole days of UTC, the dearest first.
 
-    `series` is by day, or by month (`step`) where the span is long. For conversations `totals`
-    and rows are of all of each conversation that was last used in the span, and there is no
-    series; at most 200 rows are listed.
+    `series` is by day, or by month (`step`) where the span is long. Rows of conversations are of
+    all of each conversation that was last used in the span, 200 at most, and have no series;
+    `totals` are of the calls of the span whatever it is told apart by.
     """
 
     by: By
@@ -82,20 +83,12 @@ def spend(connection: Connection, scope: Scope, span: Span, by: By, same: Same =
         return _by_conversation(connection, scope, span, same)
     if by == "day":
         return _by_day(connection, scope, span, same)
-    # One reading gives both rows and series: most of the time goes into reading.
-    points = tuple(over_time(connection, scope, span, (_COLUMNS[by], SPEND_FIGURES), same))
-    found: dict[str, list[int]] = {}
-    for _, which, values in points:
-        add(found, which, values)
+    column = _COLUMNS[by]
+    found = {key[0]: one for key, one in sums(connection, scope, span, [column], same).items()}
     named = names(connection, scope, by, found)
     rows = [
-        _row(
-            one,
-            named[one],
-            Figures(*values),
-            span.receipts(**same.fields() | {_COLUMNS[by]: one}),
-        )
-        for one, values in found.items()
+        _row(one, named[one], figures, span.receipts(**same.fields() | {column: one}))
+        for one, figures in found.items()
     ]
     rows.sort(key=lambda row: (-row.price_nano, -row.cost_nano, -row.calls, row.id))
     return Spend(
@@ -105,19 +98,31 @@ def spend(connection: Connection, scope: Scope, span: Span, by: By, same: Same =
         step=step_of(span),
         rows=tuple(rows),
         totals=_total(rows),
-        series=_series(points, {row.id for row in rows[:_SERIES_MAX]}),
+        series=_series(connection, scope, span, same, (column, [row.id for row in rows])),
     )
 
 
 def _series(
-    points: Sequence[tuple[int, str, tuple[int, ...]]], first: Collection[str]
+    connection: Connection,
+    scope: Scope,
+    span: Span,
+    same: Same,
+    rows: tuple[str, Sequence[str]],
 ) -> tuple[SpendPoint, ...]:
-    """Over time, the first ones apart."""
-    sums: dict[tuple[int, str], list[int]] = {}
-    for day_ns, which, values in points:
-        one = which if which in first else OTHER
-        add(sums, (day_ns, one), [values[place] for place in _SERIES_PLACES])
-    return tuple(SpendPoint(*key, *values) for key, values in sorted(sums.items()))
+    """Over time, the first rows apart; the others are what is left of all."""
+    column, found = rows
+    first = found[:_SERIES_MAX]
+    places: dict[tuple[int, str], list[int]] = {}
+    wanted = (column, _SERIES_FIGURES)
+    for day_ns, one, values in over_time(connection, scope, span, wanted, same, among=first):
+        add(places, (day_ns, one), values)
+        if len(found) > len(first):
+            add(places, (day_ns, OTHER), [-value for value in values])
+    if len(found) > len(first):
+        whole = (None, _SERIES_FIGURES)
+        for day_ns, _, values in over_time(connection, scope, span, whole, same):
+            add(places, (day_ns, OTHER), values)
+    return tuple(SpendPoint(*key, *values) for key, values in sorted(places.items()) if any(values))
 
 
 def _by_day(connection: Connection, scope: Scope, span: Span, same: Same) -> Spend:
@@ -144,7 +149,7 @@ def _by_conversation(connection: Connection, scope: Scope, span: Span, same: Sam
         raise InvalidRequest(
             "conversations can be narrowed by account_id and purpose only", param="by"
         )
-    rows, totals = _conversations(connection, scope, span, narrowed(connection, scope, same))
+    rows = _conversations(connection, scope, span, narrowed(connection, scope, same))
     named = names(connection, scope, "conversation", [row.id for row in rows])
     return Spend(
         by="conversation",
@@ -152,7 +157,7 @@ def _by_conversation(connection: Connection, scope: Scope, span: Span, same: Sam
         to_ns=span.to_ns,
         step=step_of(span),
         rows=tuple(msgspec.structs.replace(row, name=named[row.id]) for row in rows),
-        totals=totals,
+        totals=sums(connection, scope, span, [], same).get((), Figures()),
         series=(),
     )
 
@@ -162,9 +167,9 @@ _TALK_FIGURES = ("calls", "input_tokens", "output_tokens", "price_nano", "cost_n
 
 def _conversations(
     connection: Connection, scope: Scope, span: Span, same: Same | None
-) -> tuple[list[SpendRow], Figures]:
+) -> list[SpendRow]:
     if same is None:
-        return [], Figures()
+        return []
     table = spend_conversation
     conditions: list[ColumnElement[bool]] = [
         table.c.organisation_id == scope.organisation_id,
@@ -172,17 +177,18 @@ def _conversations(
         table.c.last_ns < span.to_ns,
         *(table.c[name] == value for name, value in same.fields().items()),
     ]
+    order = (table.c.price_nano.desc(), table.c.cost_nano.desc(), table.c.conversation_id)
+    # Found in the index alone, before anything is read of them.
+    dearest = select(table.c.conversation_id).where(*conditions).order_by(*order)
+    dearest = dearest.limit(_CONVERSATIONS_MAX).scalar_subquery()
     columns = [table.c[name] for name in _TALK_FIGURES]
-    dearest = select(table.c.conversation_id, *columns).where(*conditions)
-    dearest = dearest.order_by(
-        table.c.price_nano.desc(), table.c.cost_nano.desc(), table.c.conversation_id
+    query = select(table.c.conversation_id, *columns).where(
+        table.c.organisation_id == scope.organisation_id, table.c.conversation_id.in_(dearest)
     )
-    rows = [
+    return [
         _row(one, one, _talk(values), receipts_path({"conversation_id": one}))
-        for one, *values in connection.execute(dearest.limit(_CONVERSATIONS_MAX))
+        for one, *values in connection.execute(query.order_by(*order))
     ]
-    sums_of = connection.execute(select(*map(func.sum, columns)).where(*conditions)).one()
-    return rows, _talk([0 if value is None else int(value) for value in sums_of])
 
 
 def _talk(values: Sequence[int]) -> Figures:

@@ -1,10 +1,12 @@
 """Sums of spending over a span, told apart by anything; what most reports begin with.
 
-Long spans are read from sums of months, with the days at both ends.
+Whole months are read from sums of months, the days at both ends and what is told day by day from
+the smallest sums of days that tell enough apart.
 """
 
 import operator
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Literal, NamedTuple, TypeVar
 
 import msgspec
@@ -12,7 +14,15 @@ from sqlalchemy import ColumnElement, Connection, Table, func, select
 
 from headrace.core.scope import Scope
 from headrace.ledger.reports.span import Span
-from headrace.store.schema_ledger import SPEND_FIGURES, spend_day, spend_month
+from headrace.store.schema_ledger import (
+    CALLER_DIMENSIONS,
+    MODEL_DIMENSIONS,
+    SPEND_FIGURES,
+    spend_day,
+    spend_day_caller,
+    spend_day_model,
+    spend_month,
+)
 from headrace.store.spend import DAY_NS, month_of
 from headrace.store.visibility import sees_figures
 
@@ -89,11 +99,13 @@ def sums(
     """The sums for each combination of the dimensions `by`, of what `scope` may see."""
     seen = narrowed(connection, scope, same)
     found: dict[tuple[str, ...], Figures] = {}
-    for part in _parts(span) if seen is not None else ():
+    if seen is None:
+        return found
+    for part in _parts(span, {*by, *seen.fields()}, by_month=True):
         columns = [part.table.c[name] for name in by]
         query = (
             select(*columns, *(func.sum(part.table.c[name]) for name in SPEND_FIGURES))
-            .where(*part.conditions(scope, seen or same))
+            .where(*part.conditions(scope, seen))
             .group_by(*columns)
         )
         for row in connection.execute(query):
@@ -111,23 +123,30 @@ def over_time(
     span: Span,
     wanted: tuple[str | None, Sequence[str]],
     same: Same = ANY,
+    *,
+    among: Sequence[str] | None = None,
 ) -> Iterator[tuple[int, str, tuple[int, ...]]]:
     """Figures by day or month: when it began, which of the dimension, and how much.
 
-    `wanted` is the dimension, if any, and the figures. The days at the ends of a span that is
-    told by months stand in the months they belong to.
+    `wanted` is the dimension, if any, and the figures; `among` are those of the dimension to look
+    at. The days at the ends of a span that is told by months stand in the months they belong to.
     """
     by, figures = wanted
     seen = narrowed(connection, scope, same)
     found: dict[tuple[int, str], tuple[int, ...]] = {}
     by_month = step_of(span) == "month"
-    for part in _parts(span) if seen is not None else ():
-        columns = [part.table.c[part.time], *(() if by is None else (part.table.c[by],))]
+    if seen is None:
+        return
+    bys = [] if by is None else [by]
+    for part in _parts(span, {*bys, *seen.fields()}, by_month=by_month):
+        columns = [part.table.c[part.time], *(part.table.c[name] for name in bys)]
         query = (
             select(*columns, *(func.sum(part.table.c[name]) for name in figures))
-            .where(*part.conditions(scope, seen or same))
+            .where(*part.conditions(scope, seen))
             .group_by(*columns)
         )
+        if among is not None:
+            query = query.where(*(one.in_(among) for one in columns[1:]))
         for values_of in connection.execute(query):
             row = tuple(values_of)
             when = month_of(row[0]) if by_month else row[0]
@@ -168,15 +187,25 @@ class _Part(NamedTuple):
         ]
 
 
-def _parts(span: Span) -> Iterator[_Part]:
+def _days_telling(wanted: AbstractSet[str]) -> Table:
+    """The smallest sums of days that tell these apart."""
+    if wanted <= set(CALLER_DIMENSIONS):
+        return spend_day_caller
+    return spend_day_model if wanted <= set(MODEL_DIMENSIONS) else spend_day
+
+
+def _parts(span: Span, wanted: AbstractSet[str], *, by_month: bool) -> Iterator[_Part]:
     """What holds the span together."""
-    if step_of(span) == "day":
-        yield _Part(spend_day, "day_ns", span.from_ns, span.to_ns)
-        return
+    days = _days_telling(wanted)
     first_ns = month_of(span.from_ns)
     if first_ns < span.from_ns:
         first_ns = next_month(first_ns)
     last_ns = month_of(span.to_ns)
-    yield _Part(spend_day, "day_ns", span.from_ns, first_ns)
+    if not by_month or first_ns >= last_ns:
+        yield _Part(days, "day_ns", span.from_ns, span.to_ns)
+        return
+    if span.from_ns < first_ns:
+        yield _Part(days, "day_ns", span.from_ns, first_ns)
     yield _Part(spend_month, "month_ns", first_ns, last_ns)
-    yield _Part(spend_day, "day_ns", last_ns, span.to_ns)
+    if last_ns < span.to_ns:
+        yield _Part(days, "day_ns", last_ns, span.to_ns)
