@@ -19,8 +19,9 @@ _NS_PER_S = 1_000_000_000
 def spent_words(window: Window, left_nano: int, least_nano: int) -> str:
     """Which budget is spent, what is left of it, and when it begins anew."""
     left, limit = _usd(max(0, left_nano)), _usd(window.budget.limit_nano)
+    state = "is not enough for this call" if left_nano > 0 else "is spent"
     return (
-        f"The {_name(window.budget)} is spent: {left} of {limit} is left, and this call may come"
+        f"The {_name(window.budget)} {state}: {left} of {limit} is left, and this call may come"
         f" to {_usd(least_nano)}. {_renewal(window)}"
     )
 

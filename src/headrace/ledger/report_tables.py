@@ -179,7 +179,7 @@ def show_payback(report: Payback) -> None:
         ),
     )
     rows = report.rows
-    nothing = "no release has a cost of training; set one with: headrace assets"
+    nothing = "no release has a cost of training; set one with: headrace machines asset"
     _print(table(columns, rows) if rows else nothing)
 
 
@@ -256,7 +256,10 @@ def show_machines(report: Machines) -> None:
         Column[MachineRow]("idle", lambda row: usd(row.idle_nano)),
     )
     rows = report.rows
-    nothing = "no machine has a cost; set one with: headrace machines set"
+    nothing = (
+        "no machine with a known cost has run for a full hour yet;"
+        " set a cost with: headrace machines set"
+    )
     _print(_span(report.from_ns, report.to_ns), table(columns, rows) if rows else nothing)
 
 
