@@ -219,6 +219,13 @@ def _shared(there: Provider) -> str:
     return b".".join((header, body, base64.urlsafe_b64encode(signature).rstrip(b"="))).decode()
 
 
+def _several(there: Provider) -> str:
+    header, claims, signature = _unsigned(there).split(".")
+    told = json.dumps({"alg": ["RS256", "none"], "kid": "first"}).encode()
+    header = base64.urlsafe_b64encode(told).rstrip(b"=").decode()
+    return f"{header}.{claims}.{signature}"
+
+
 def _nothing(_: Provider) -> str:
     return "x.y.z"
 
@@ -242,6 +249,7 @@ LIES: dict[str, dict[str, Any]] = {
     "no subject": {"twist": {"sub": None}},
     "a very long subject": {"twist": {"sub": "x" * 256}},
     "unsigned": {"token": _unsigned},
+    "signed in several ways": {"token": _several},
     "signed with the public key": {"token": _shared},
     "swapped key": {"key": OTHER, "header": {"kid": "first"}},
     "unknown key": {"key": OTHER},
@@ -293,6 +301,22 @@ async def test_keys_may_change_at_any_time(
     assert there.asked.count("GET /.well-known/openid-configuration") == 1
 
 
+async def test_odd_keys_beside_the_good_one_do_no_harm(open_house: Desk, there: Provider):
+    def odd(**more: object) -> Key:
+        return Key("odd", "RS256", None, {**FIRST.public, "kid": "odd", **more})
+
+    there.keys = [odd(alg=["RS256"]), odd(kid=["odd"]), odd(n=5), odd(kty=["RSA"]), FIRST]
+    await _visitor(open_house, there)
+
+
+async def test_an_address_that_looks_like_another_links_nothing(desk: Desk, there: Provider):
+    await _invite(desk, "back@example.org")
+    there.person = {**ADA, "email": "bac\u212a@example.org"}  # the sign for kelvin
+    assert (await _sign_in(desk, there)).status == 400
+    there.person = {**ADA, "email": "Back@Example.org"}
+    await _visitor(desk, there)
+
+
 async def test_unknown_keys_do_not_make_us_ask_for_ever(open_house: Desk, there: Provider):
     await _visitor(open_house, there)
     there.key = OTHER
@@ -324,6 +348,8 @@ async def test_the_secret_may_go_with_the_form(open_house: Desk, there: Provider
         {"jwks_uri": "file:///etc/passwd"},
         {"authorization_endpoint": "javascript:alert(1)"},
         {"authorization_endpoint": None},
+        {"token_endpoint": "https://exämple.org/token"},
+        {"token_endpoint": "https://example.org/to ken"},
     ],
 )
 async def test_a_provider_that_is_not_what_is_set_is_refused(

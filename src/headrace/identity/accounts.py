@@ -251,11 +251,22 @@ def checked_email(email: str | None) -> str | None:
     """
     if email is None:
         return None
+    poses = any(map(_poses, email))
     email = unicodedata.normalize("NFC", email).strip().lower()
-    fits = len(email) <= _EMAIL_LENGTH_MAX and email.isprintable()
+    fits = len(email) <= _EMAIL_LENGTH_MAX and email.isprintable() and not poses
     if not fits or _EMAIL.fullmatch(email) is None:
         raise InvalidRequest("this is not an e-mail address", param="email")
     return email
+
+
+def _poses(character: str) -> bool:
+    """Whether it becomes a letter of ASCII only by how addresses are kept.
+
+    Such as the sign for kelvin, a k then: that is another mailbox, and would open somebody else's
+    account.
+    """
+    kept = unicodedata.normalize("NFC", character).lower()
+    return not character.isascii() and any(map(str.isascii, kept))
 
 
 def _check_role(maker: Role, role: Role) -> None:

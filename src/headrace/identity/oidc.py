@@ -139,7 +139,7 @@ class Oidc:
         try:
             header = jwt.get_unverified_header(token)
             algorithm = header.get("alg")
-            if algorithm not in _ALGORITHMS:
+            if not isinstance(algorithm, str) or algorithm not in _ALGORITHMS:
                 raise Unauthenticated("the provider's word is signed in a way that proves nothing")
             key = await self._provider.key(header.get("kid"))
             if not _fits(algorithm, key):

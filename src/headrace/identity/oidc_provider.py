@@ -196,13 +196,16 @@ class Provider:
         listed = _read(await _ask("GET", (await self.described()).jwks_uri), _KeySet)
         found: dict[str | None, SigningKey] = {}
         for each in listed.keys:
+            identifier = each.get("kid")
             if each.get("use", "sig") != "sig" or each.get("kty") == "oct":
+                continue
+            if not isinstance(identifier, str | None):
                 continue
             try:
                 key = PyJWK.from_dict(each)
-            except PyJWTError:  # of a kind that this library does not know
+            except (PyJWTError, TypeError, ValueError):  # of a kind that this library does not know
                 continue
-            found[key.key_id] = SigningKey(key.key_type or "", each.get("alg"), key.key)
+            found[identifier] = SigningKey(key.key_type or "", each.get("alg"), key.key)
         self._keys, self._keys_ns = found, self._clock.monotonic_ns()
 
 
@@ -212,6 +215,8 @@ class _KeySet(msgspec.Struct, frozen=True):
 
 def _is_safe(url: str) -> bool:
     """Whether nobody on the way can read or change what goes there."""
+    if not url.isascii() or not url.isprintable() or " " in url:
+        return False
     try:
         place = urlsplit(url)
         host, _ = place.hostname or "", place.port
