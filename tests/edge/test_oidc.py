@@ -74,7 +74,7 @@ async def _depart(desk: Desk) -> tuple[str, str]:
     reply = await desk.ask(NOBODY, "GET", "/signin/oidc")
     assert reply.status == 303, reply.body
     (cookie,) = reply.cookies
-    for word in (f"{FLOW}=", "HttpOnly", "SameSite=lax", "Path=/signin/oidc"):
+    for word in (f"{FLOW}=", "HttpOnly", "SameSite=lax", "Path=/"):
         assert word in cookie
     return reply.headers["location"], cookie.partition(";")[0]
 

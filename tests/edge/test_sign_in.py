@@ -40,9 +40,22 @@ async def test_a_link_without_a_token_leads_to_the_front_page(desk: Desk):
 
 
 async def test_cookies_are_secure_where_the_browser_came_by_tls(desk: Desk):
-    headers = [("x-forwarded-proto", "https")]
+    headers = [("x-forwarded-proto", "https"), ("origin", URL.replace("http:", "https:"))]
     reply = await desk.ask(NOBODY, "GET", desk.house.link_path, headers=headers)
-    assert "Secure" in reply.headers["set-cookie"]
+    (cookie,) = reply.cookies
+    for word in ("__Host-headrace_session_4747=", "Secure", "HttpOnly", "Path=/", "SameSite=lax"):
+        assert word in cookie
+    assert "domain" not in cookie.lower()
+    named = cookie.partition(";")[0]
+    came = [("cookie", named), *headers]
+    assert (await desk.ask(NOBODY, "GET", "/admin/me", headers=came)).status == 200
+    # One that somebody without TLS has set counts for nothing, nor does this one without TLS.
+    planted = [("cookie", named.removeprefix("__Host-")), *headers]
+    assert (await desk.ask(NOBODY, "GET", "/admin/me", headers=planted)).status == 401
+    assert (await desk.ask(NOBODY, "GET", "/admin/me", headers=[("cookie", named)])).status == 401
+    out = await desk.ask(NOBODY, "POST", "/chat/sign-out", headers=came)
+    assert "Secure" in out.headers["set-cookie"]
+    assert (await desk.ask(NOBODY, "GET", "/admin/me", headers=came)).status == 401
 
 
 async def test_the_first_owner_chooses_address_and_password(desk: Desk):

@@ -10,7 +10,7 @@ from headrace.chat.views import show_model
 from headrace.core.errors import HeadraceError, Unauthenticated
 from headrace.core.models import Model
 from headrace.core.version import __version__
-from headrace.edge.routes import Rule, RuledRoute, json_response, route, session_cookie
+from headrace.edge.routes import Rule, RuledRoute, is_https, json_response, route, session_cookie
 from headrace.identity.sessions import Sessions
 from headrace.store import accounts
 from headrace.store.database import Database
@@ -46,7 +46,9 @@ class SessionEndpoints:
         if cookie is not None:  # a command of the owner has none
             await self._sessions.end(cookie)
         response = Response(status_code=204, headers={"cache-control": "no-store"})
-        response.delete_cookie(name, path="/", httponly=True, samesite="lax")
+        response.delete_cookie(
+            name, path="/", secure=is_https(request), httponly=True, samesite="lax"
+        )
         return response
 
     async def show(self, request: Request) -> Response:

@@ -168,10 +168,20 @@ def session_cookie(request: Request) -> str:
     """The name of the session's cookie.
 
     Browsers keep cookies by host without its port, so the port is in the name: two Headraces
-    on one host would sign each other out otherwise.
+    on one host would sign each other out otherwise. By TLS, its prefix has browsers refuse one that
+    a neighbouring host, or somebody on the way without TLS, has set.
     """
+    prefix = "__Host-" if is_https(request) else ""
     port = request.url.port
-    return "headrace_session" if port is None else f"headrace_session_{port}"
+    return f"{prefix}headrace_session" if port is None else f"{prefix}headrace_session_{port}"
+
+
+def is_https(request: Request) -> bool:
+    """Whether the browser came by TLS, here or at a proxy before us.
+
+    The header may be forged, but only to have one's own cookie sent less often.
+    """
+    return "https" in {request.url.scheme, request.headers.get("x-forwarded-proto")}
 
 
 def bearer(authorization: str) -> str:

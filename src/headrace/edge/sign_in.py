@@ -21,6 +21,7 @@ from headrace.edge.routes import (
     STATUS,
     Rule,
     RuledRoute,
+    is_https,
     json_response,
     route,
     session_cookie,
@@ -32,7 +33,6 @@ from headrace.identity.sign_in import SignIn
 
 _BODY_BYTES_MAX = 16 * 1024
 _CALLBACK = "/signin/oidc/callback"
-_FLOW_PATH = "/signin/oidc"
 Newcomer = Callable[[Scope], Awaitable[None]]
 
 
@@ -133,7 +133,7 @@ class SignInEndpoints:
             _flow_cookie(request),
             departure.cookie,
             max_age=FLOW_S,
-            path=_FLOW_PATH,
+            path="/",  # which the prefix of its name demands
             secure=is_https(request),
             httponly=True,
             samesite="lax",
@@ -149,7 +149,11 @@ class SignInEndpoints:
         except HeadraceError as error:
             response = _failed_page(error)
         response.delete_cookie(
-            _flow_cookie(request), path=_FLOW_PATH, httponly=True, samesite="lax"
+            _flow_cookie(request),
+            path="/",
+            secure=is_https(request),
+            httponly=True,
+            samesite="lax",
         )
         return response
 
@@ -186,14 +190,6 @@ def client_of(request: Request) -> str:
         return peer
     told = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
     return told[:64] if is_near and told else peer
-
-
-def is_https(request: Request) -> bool:
-    """Whether the browser came by TLS, here or at a proxy before us.
-
-    The header may be forged, but only to have one's own cookie sent less often.
-    """
-    return "https" in {request.url.scheme, request.headers.get("x-forwarded-proto")}
 
 
 def link_used_page() -> Response:
