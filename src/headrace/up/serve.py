@@ -20,7 +20,15 @@ from headrace.up import browser
 from headrace.up.house import House, open_house
 from headrace.up.models import Served, get_ready
 from headrace.up.screen import start_screen
-from headrace.up.server import BACKLOG, Server, allow_connections, bind, collect_rarely, url_of
+from headrace.up.server import (
+    BACKLOG,
+    Server,
+    allow_connections,
+    bind,
+    collect_rarely,
+    keep_one_heap,
+    url_of,
+)
 from headrace.up.workers.supervisor import Workers
 from headrace.up.workers.visitor import Visitors
 
@@ -57,6 +65,7 @@ def serve(start: Start, *, ask: bool) -> int:
         ask: Whether a person can be asked which model to take.
     """
     settings, clock = start.settings, SystemClock()
+    keep_one_heap()
     allow_connections()
     listener = bind(settings.host, settings.port)
     with contextlib.closing(listener), contextlib.ExitStack() as held:

@@ -36,7 +36,13 @@ from headrace.store.database import Database
 from headrace.up.background import background, keep_flushing
 from headrace.up.logs import start_logging
 from headrace.up.routing import make_router
-from headrace.up.server import BACKLOG, Server, allow_connections, collect_rarely
+from headrace.up.server import (
+    BACKLOG,
+    Server,
+    allow_connections,
+    collect_rarely,
+    keep_one_heap,
+)
 from headrace.up.traces import open_tracer
 from headrace.up.upstreams import first_targets, make_upstreams, remote_only, running
 from headrace.up.workers.front import Front
@@ -186,6 +192,7 @@ def main() -> int:
     """Serve until told to stop."""
     # Unbuffered: what follows the first line is read by the event loop.
     start = msgspec.json.decode(_first_line(), type=Start)
+    keep_one_heap()
     allow_connections()
     try:
         config = None if start.config is None else Path(start.config)
