@@ -28,7 +28,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from headrace.core.errors import Forbidden, HeadraceError, NotFound, Unauthenticated
+from headrace.core.errors import Forbidden, HeadraceError, InvalidRequest, NotFound, Unauthenticated
 from headrace.edge.bodies import ClientGone
 from headrace.edge.guard import Guard, is_same_origin
 from headrace.store.accounts import Role
@@ -120,6 +120,8 @@ class _Ruled:
         """Check, call, answer."""
         request = Request(scope, receive, send)
         try:
+            if b"%00" in scope.get("query_string", b""):  # which no database can look for
+                raise InvalidRequest("the query holds the character NUL")
             await self._admit(request)
             response = await self._endpoint(request)
         except HeadraceError as error:

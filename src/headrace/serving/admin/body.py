@@ -20,6 +20,8 @@ async def read_as(request: Request, shape: type[Shape], what: str) -> Shape:
         InvalidRequest: It is something else.
     """
     body = await read_body(request.scope, request.receive, bytes_max=_BYTES_MAX)
+    if b"\\u0000" in body:  # which no database can look for
+        raise InvalidRequest("the body holds the character NUL")
     try:
         return msgspec.json.decode(body, type=shape)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
