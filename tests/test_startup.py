@@ -57,6 +57,22 @@ def test_a_command_loads_only_what_it_uses(word: str, never: set[str]):
     assert not loaded & never
 
 
+def test_what_serves_loads_nothing_that_few_calls_need():
+    probe = "import json, sys, headrace.up.serve; print(json.dumps(sorted(sys.modules)))"
+    shown = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=True
+    )
+    loaded = set(json.loads(shown.stdout))
+    libraries = {"alembic", "argon2", "cryptography", "genai_prices", "jwt", "pynvml", "xllamacpp"}
+    assert not {name.partition(".")[0] for name in loaded} & libraries
+    assert not loaded & {
+        "sqlalchemy.dialects.postgresql",
+        "headrace.edge.openapi",
+        "headrace.serving.openapi.accounts",
+        "headrace.chat.openapi",
+    }
+
+
 def test_the_version_is_told():
     shown = subprocess.run(
         [sys.executable, "-m", "headrace", "--version"], capture_output=True, text=True, check=True
