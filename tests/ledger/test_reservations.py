@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from headrace.core.clock import ManualClock
-from headrace.core.errors import BudgetSpent, RateLimited
+from headrace.core.errors import BudgetSpent, RateLimited, StoreError
 from headrace.core.ids import new_id
 from headrace.core.scope import NodeKind
 from headrace.ledger.journal import Journal
@@ -352,6 +352,31 @@ async def test_a_renewal_that_is_cut_off_leaves_nothing_that_others_get(pair: Pa
         await giving_back
     assert (await two.hold(ADA, NOW_NS, 1_000, 1_000)).nano == 1_000
     assert one.try_hold(ADA, NOW_NS, 1, 1) is None
+
+
+async def test_what_others_could_not_be_told_of_a_new_budget_is_told_later(
+    sqlite_database: Database, tmp_path: Path
+):
+    await sqlite_database.write(settle_in)
+    house = House(sqlite_database, tmp_path / "journal", ManualClock(), [])
+    one = await house.process(alone=False)
+    assert one.try_hold(ADA, NOW_NS, 80, 80) is not None
+
+    async def run(statement: str) -> None:
+        await sqlite_database.write(lambda connection: connection.exec_driver_sql(statement))
+
+    await run("ALTER TABLE budget_grant RENAME TO elsewhere")
+    with pytest.raises(StoreError):
+        await house.budget(100)
+    await run("ALTER TABLE elsewhere RENAME TO budget_grant")
+    await one.tick()
+    (window,) = one.windows()
+    found = await sqlite_database.read(
+        lambda connection: budgets.granted(connection, window.budget.id, window.start_ns)
+    )
+    assert found == {"control": 80}
+    await one.close()
+    house.opened[0][0].close()
 
 
 async def test_what_is_over_a_lowered_limit_is_not_freed_while_it_is_renewed(house: House):

@@ -384,6 +384,20 @@ async def test_overshot_budgets_and_grants_are_found(database: Database, filled:
     database.write_now(lambda c: c.exec_driver_sql("UPDATE budget SET limit_nano = 3000"))
     (problem,) = verdict_of(database, filled).problems
     assert "3506 nano-dollars were charged of 3000" in problem.text
+    # Who lowers a limit does not change what was right before.
+    lowered = Audited(
+        id="a2",
+        organisation_id="acme",
+        actor_id="owner",
+        action="budget.changed",
+        object_id="b1",
+        time_ns=AT_NS + DAY_NS,
+    )
+    with open_journal(filled) as control:
+        control.append(AUDITED, lowered)
+        assert verdict_of(database, filled).problems == []
+        await Projector(database, control).catch_up()
+    assert verdict_of(database, filled).problems == []
 
 
 async def test_what_was_given_back_may_be_granted_again(database: Database, filled: Path):

@@ -81,6 +81,11 @@ class Leases:
             self._pumps.add(window.pump)
             window.pump.add_done_callback(self._pumps.discard)
 
+    async def tell(self, window: Window) -> None:
+        """See that others know all that is used, as where a budget is new and calls run."""
+        if window.row_nano < window.granted_nano - window.room_nano:
+            await self.renew(window)
+
     async def give_back_idle(self, window: Window) -> None:
         """Give back the room of a window that nobody used for a while."""
         if window.rests() and _is_more_than_used(window) and not window.waiting:

@@ -215,6 +215,7 @@ class Reservations:
             if window.refused and not window.told:
                 await self._tell(window)
             if self._leases is not None:
+                await self._leases.tell(window)
                 await self._leases.give_back_idle(window)
             current = window.start_ns <= now_ns < window.end_ns
             if not current and window.is_idle() and await self._may_forget(window):
@@ -307,8 +308,9 @@ class Reservations:
         self._places.clear()
         if self._leases is not None:
             for window in made.values():
-                if window.granted_nano != rows[window.span]:
-                    await self._leases.renew(window)
+                window.row_nano = rows[window.span]
+            for window in made.values():
+                await self._leases.tell(window)
 
     def _begin(self, window: Window, tails: Tails) -> None:
         """Count on from what rows and journals say, and from the calls that run."""

@@ -57,7 +57,7 @@ class Expected(msgspec.Struct):
     """What the journals say that sums must come to, as far as they are projected.
 
     `tail_prices` are those of calls whose ends are not: account and price. `posted` are the ids
-    of all postings.
+    of all postings, `changed_ns` the last changes that have no rows.
     """
 
     balances: dict[tuple[str, str], list[int]] = {}
@@ -67,5 +67,6 @@ class Expected(msgspec.Struct):
     hour_refunds: dict[tuple[str, int, str], list[int]] = {}
     tail_prices: dict[str, tuple[str, int]] = {}
     posted: set[str] = set()
+    changed_ns: dict[str, int] = {}
     postings: int = 0
     changes: int = 0

@@ -154,6 +154,8 @@ class _Walk:
             if record.seq <= self._reach:
                 self._expected.changes += 1
                 self._events[said.id] = event_of(said)
+            else:
+                self._expected.changed_ns[said.object_id] = said.time_ns
         elif isinstance(said, Outcome) and record.seq <= self._reach:
             row = outcome_row_of(said)
             self._expected.outcomes.setdefault((row.account_id, row.id), set()).add(row)

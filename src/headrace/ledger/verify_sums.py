@@ -167,9 +167,15 @@ def _where(place: Iterable[Any]) -> str:
     return " ".join(str(part) or "-" for part in place)
 
 
-def verify_budgets(connection: Connection, verdict: Verdict) -> None:
-    """Hard budgets, from when they were last changed: never overshot, nor granted twice."""
-    changed = proof.budget_changes(connection)
+def verify_budgets(connection: Connection, changed_ns: Mapping[str, int], verdict: Verdict) -> None:
+    """Hard budgets, from when they were last changed: never overshot, nor granted twice.
+
+    Args:
+        connection: Of a read.
+        changed_ns: When those were that the audit log does not know of yet.
+        verdict: Takes what is wrong.
+    """
+    changed = {**proof.budget_changes(connection), **changed_ns}
     for budget in proof.hard_budgets(connection):
         since_ns = max(budget.created_ns, changed.get(budget.id, 0))
         _budget(connection, budget, since_ns, verdict)
