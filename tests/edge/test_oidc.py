@@ -1,5 +1,6 @@
 """Signing in with a real provider on this machine, over real HTTP."""
 
+import asyncio
 import base64
 import hmac
 import json
@@ -284,6 +285,30 @@ async def test_the_way_back_belongs_to_the_browser_that_left(open_house: Desk, t
     assert (await _arrive(open_house, other_away and back, cookie)).status == 303
     # A code is worth something once.
     assert (await _arrive(open_house, back, cookie)).status == 401
+
+
+async def test_nobody_makes_us_bother_the_provider(open_house: Desk, there: Provider):
+    away, cookie = await _depart(open_house)
+    back = there.sign_in(away)
+    wrong = back.replace("code=", "code=x")
+    statuses = [(await _arrive(open_house, wrong, cookie)).status for _ in range(22)]
+    assert statuses == [401] * 20 + [429] * 2
+    assert there.asked.count("POST /token") == 20
+
+
+async def test_a_slow_provider_is_asked_by_a_few_at_once(open_house: Desk, there: Provider):
+    away, cookie = await _depart(open_house)
+    wrong = there.sign_in(away).replace("code=", "code=x")
+    there.slow_s = 0.2
+
+    async def arrive(number: int) -> int:
+        headers = [("cookie", cookie), ("x-forwarded-for", f"10.0.0.{number}")]
+        place = urlsplit(wrong)
+        path = f"{place.path}?{place.query}"
+        return (await request(open_house.house.app, "GET", path, headers=headers)).status
+
+    statuses = await asyncio.gather(*map(arrive, range(40)))
+    assert (statuses.count(401), statuses.count(503)) == (32, 8)
 
 
 async def test_keys_may_change_at_any_time(

@@ -68,6 +68,7 @@ class Provider:
         self.description: dict[str, Any] = {}
         self.user_info: dict[str, Any] | None = None
         self.asked: list[str] = []
+        self.slow_s = 0.0
         self._codes: dict[str, dict[str, str]] = {}
 
     def sign_in(self, url: str) -> str:
@@ -145,6 +146,7 @@ class Provider:
         }
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         method, target, _ = first.split(" ")
+        await asyncio.sleep(self.slow_s)
         answer = self._answer(method, target, headers, body.decode())
         content = json.dumps(answer or {"error": "invalid_grant"}).encode()
         status = "200 OK" if answer is not None else "400 Bad Request"

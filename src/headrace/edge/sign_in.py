@@ -164,7 +164,9 @@ class SignInEndpoints:
         cookie = request.cookies.get(_flow_cookie(request))
         if cookie is None:
             raise Unauthenticated("this sign-in did not begin in this browser")
-        known = await provider.finish(cookie, query.get("state", ""), query.get("code", ""))
+        known = await provider.finish(
+            cookie, query.get("state", ""), query.get("code", ""), client_of(request)
+        )
         former = request.cookies.get(session_cookie(request))
         secret, newcomer = await self._admission.open(known, former)
         if newcomer is not None:

@@ -13,9 +13,10 @@ from urllib.parse import urlencode
 import msgspec
 
 from headrace.core.clock import Clock
-from headrace.core.errors import Unauthenticated
+from headrace.core.errors import Overloaded, Unauthenticated
 from headrace.identity.oidc_provider import Provider, SigningKey
 from headrace.identity.secrets import digest, new_secret
+from headrace.identity.throttle import Throttle, network_of
 
 FLOW_S = 600
 """How long somebody may take at the provider."""
@@ -23,6 +24,10 @@ FLOW_S = 600
 _ALGORITHMS = frozenset(
     ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 )
+# Each try costs the provider a request, which may lose patience with all of us.
+_TRIES_BURST, _TRIES_EVERY_S = 20, 6.0
+_AT_ONCE_MAX = 32
+_RETRY_AFTER_S = 2.0
 _LEEWAY_S = 60
 _SUBJECT_LENGTH_MAX = 255
 _NS_PER_S = 1_000_000_000
@@ -69,6 +74,8 @@ class Oidc:
         self._provider = provider
         self._pepper = pepper
         self._clock = clock
+        self._clients = Throttle(clock, burst=_TRIES_BURST, every_s=_TRIES_EVERY_S)
+        self._running = 0
 
     async def begin(self, redirect_uri: str) -> Departure:
         """Begin a sign-in.
@@ -97,22 +104,38 @@ class Oidc:
         joint = "&" if "?" in endpoint else "?"
         return Departure(f"{endpoint}{joint}{urlencode(query)}", self._seal(flow))
 
-    async def finish(self, cookie: str, state: str, code: str) -> Known:
+    async def finish(self, cookie: str, state: str, code: str, client: str) -> Known:
         """Whom the provider vouches for.
 
         Args:
             cookie: What `begin` gave to this browser.
             state: What the provider sent back.
             code: What it sent with it.
+            client: The network address that this comes from.
 
         Raises:
             Unauthenticated: This is not the end of what began here, or the provider's word is
                 not good: wrong signature, key, issuer, audience, nonce or time.
+            RateLimited: Too many tries from this client.
+            Overloaded: Too many sign in at the same time.
             EngineUnavailable: The provider cannot be reached.
         """
         flow = self._unseal(cookie)
         if not hmac.compare_digest(flow.state.encode(), state.encode()):
             raise Unauthenticated("this sign-in began elsewhere")
+        if self._running >= _AT_ONCE_MAX:
+            raise Overloaded("too many people sign in at once", retry_after_s=_RETRY_AFTER_S)
+        network = network_of(client)
+        self._clients.take(network)
+        self._running += 1
+        try:
+            known = await self._redeem(flow, code)
+        finally:
+            self._running -= 1
+        self._clients.give_back(network)
+        return known
+
+    async def _redeem(self, flow: _Flow, code: str) -> Known:
         tokens = await self._provider.redeem(
             code, redirect_uri=flow.redirect_uri, verifier=flow.verifier
         )

@@ -1,7 +1,5 @@
 """Signing in with address and password, and choosing one."""
 
-import ipaddress
-
 from sqlalchemy import Connection
 
 from headrace.core.clock import Clock
@@ -10,7 +8,7 @@ from headrace.core.scope import Scope
 from headrace.identity.accounts import checked_email
 from headrace.identity.passwords import Passwords, Verdict, check_password
 from headrace.identity.sessions import Sessions
-from headrace.identity.throttle import Throttle
+from headrace.identity.throttle import Throttle, network_of
 from headrace.store import accounts, credentials
 from headrace.store import sessions as session_rows
 from headrace.store.credentials import Credential
@@ -20,7 +18,6 @@ from headrace.store.database import Database
 _ADDRESS_BURST, _ADDRESS_EVERY_S = 10, 300.0
 # … and one client may try that of many people, as those behind one proxy do.
 _CLIENT_BURST, _CLIENT_EVERY_S = 50, 6.0
-_IPV6_NETWORK_BITS = 64
 
 
 class SignIn:
@@ -130,7 +127,7 @@ class SignIn:
 
     async def _judge(self, kept: str | None, password: str, key: str, client: str) -> Verdict:
         """What the password is, for somebody who has not failed too often."""
-        network = _network(client)
+        network = network_of(client)
         self._clients.take(network)
         try:
             self._addresses.take(key)
@@ -158,14 +155,3 @@ def _subject(email: str) -> str:
         return checked_email(email) or ""
     except InvalidRequest:  # nobody's, which is looked for like any other
         return ""
-
-
-def _network(client: str) -> str:
-    """Who counts as one client: an IPv4 address, or a network of IPv6, of which each has many."""
-    try:
-        address = ipaddress.ip_address(client)
-    except ValueError:
-        return client
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    return str(ipaddress.ip_network((address, _IPV6_NETWORK_BITS), strict=False))

@@ -1,5 +1,6 @@
 """Throttle: how often somebody may fail, in bounded memory that no restart keeps."""
 
+import ipaddress
 import math
 from collections import OrderedDict
 
@@ -7,6 +8,7 @@ from headrace.core.clock import Clock
 from headrace.core.errors import RateLimited
 
 _NS_PER_S = 1_000_000_000
+_IPV6_NETWORK_BITS = 64
 
 
 class Throttle:
@@ -53,3 +55,14 @@ class Throttle:
         full_ns = self._full_ns.get(key)
         if full_ns is not None:
             self._full_ns[key] = full_ns - self._every_ns
+
+
+def network_of(client: str) -> str:
+    """Who counts as one client: an IPv4 address, or a network of IPv6, of which each has many."""
+    try:
+        address = ipaddress.ip_address(client)
+    except ValueError:
+        return client
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    return str(ipaddress.ip_network((address, _IPV6_NETWORK_BITS), strict=False))
