@@ -1,15 +1,28 @@
 """Generations: the receipts of model calls, projected from the journal."""
 
-from collections.abc import Callable, Sequence
-from operator import attrgetter
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from itertools import groupby
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, RowMapping, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Table,
+    literal,
+    select,
+    tuple_,
+    update,
+)
 
 from headrace.core.models import Usage
 from headrace.core.scope import Scope
 from headrace.store.schema import generation, projection
+from headrace.store.schema_ledger import SPEND_DIMENSIONS, spend_day, spend_month
 from headrace.store.statements import insert_of, run_many, select_among
 from headrace.store.visibility import sees_figures
 
@@ -284,17 +297,95 @@ def recent(
         before: Only those that are listed behind this one.
         which: What else must hold of them.
     """
-    conditions = [generation.c.organisation_id == scope.organisation_id, *which.conditions()]
     if not sees_figures(connection, scope):
-        conditions.append(generation.c.account_id == scope.account_id)
+        if which.account_id not in {None, scope.account_id}:
+            return ()
+        which = msgspec.structs.replace(which, account_id=scope.account_id)
+    organisation = generation.c.organisation_id
+    if which.conversation_id is not None:
+        # An expression, so that SQLite uses the conversations' index and not the one of this.
+        organisation = organisation.concat("")
+    conditions = [organisation == scope.organisation_id, *which.conditions()]
     if before is not None:
-        begun = select(generation.c.started_ns).where(generation.c.id == before)
+        begun_ns = connection.scalar(
+            select(generation.c.started_ns).where(generation.c.id == before)
+        )
+        if begun_ns is None:
+            return ()
         place = tuple_(generation.c.started_ns, generation.c.id)
-        conditions.append(place < tuple_(begun.scalar_subquery(), before))
+        conditions.append(place < tuple_(literal(begun_ns), literal(before)))
+        which = msgspec.structs.replace(which, to_ns=min(begun_ns + 1, which.to_ns or begun_ns + 1))
+    anything = all(getattr(which, name) is None for name in _TOLD_BY_SUMS)
+    if anything or which.conversation_id is not None:
+        return tuple(_newest(connection, conditions, limit))
+    # Those wanted may be rare: sums tell where to look, or everything would be read.
+    found: list[Generation] = []
+    for day_ns, accounts in _days(connection, scope, which):
+        if len(found) == limit:
+            break
+        started = generation.c.started_ns
+        whose = generation.c.account_id.in_(accounts)
+        there = [*conditions, whose, started >= day_ns, started < day_ns + _DAY_NS]
+        found += _newest(connection, there, limit - len(found))
+    return tuple(found)
+
+
+def _newest(
+    connection: Connection, conditions: Sequence[ColumnElement[bool]], limit: int
+) -> list[Generation]:
     newest = (generation.c.started_ns.desc(), generation.c.id.desc())
     query = select(generation).where(*conditions).order_by(*newest).limit(limit)
-    return tuple(from_row(row) for row in connection.execute(query).mappings())
+    return [from_row(row) for row in connection.execute(query).mappings()]
 
+
+def _days(
+    connection: Connection, scope: Scope, which: Which
+) -> Iterator[tuple[int, AbstractSet[str]]]:
+    """The days that hold such calls, newest first, each with the accounts whose they are."""
+    began = select(generation.c.started_ns, generation.c.account_id)
+    running = sorted(
+        (
+            (started_ns - started_ns % _DAY_NS, account_id)
+            for started_ns, account_id in connection.execute(
+                began.where(generation.c.stop.is_(None))
+            )
+        ),
+        reverse=True,
+    )
+    ended = _days_of_sums(connection, scope, which)
+    both = heapq.merge(ended, running, key=_day_of, reverse=True)
+    for day_ns, some in groupby(both, key=_day_of):
+        yield day_ns, {account_id for _, account_id in some}
+
+
+def _days_of_sums(connection: Connection, scope: Scope, which: Which) -> Iterator[tuple[int, str]]:
+    """The days and accounts of such calls that have ended, newest first."""
+    from_ns, to_ns = which.from_ns or 0, which.to_ns
+
+    def such(table: Table) -> list[ColumnElement[bool]]:
+        same = ((name, getattr(which, name)) for name in SPEND_DIMENSIONS)
+        return [
+            table.c.organisation_id == scope.organisation_id,
+            *(table.c[name] == value for name, value in same if value is not None),
+        ]
+
+    month, day = spend_month.c.month_ns, spend_day.c.day_ns
+    months = select(month).where(*such(spend_month)).distinct().order_by(month.desc())
+    for month_ns in connection.scalars(months).all():
+        if to_ns is None or month_ns < to_ns:
+            first_ns = max(month_ns, from_ns - from_ns % _DAY_NS)
+            within = [day >= first_ns, *(() if to_ns is None else (day < to_ns,))]
+            days = select(day, spend_day.c.account_id).where(*such(spend_day), *within)
+            for row in connection.execute(days.distinct().order_by(day.desc())):
+                yield row[0], row[1]
+            to_ns = month_ns
+        if month_ns <= from_ns:
+            return
+
+
+_TOLD_BY_SUMS = tuple(name for name in SPEND_DIMENSIONS if name != "account_id")
+_DAY_NS = 86_400_000_000_000
+_day_of: Callable[[tuple[int, str]], int] = itemgetter(0)
 
 _BEGUN = (
     "id",
