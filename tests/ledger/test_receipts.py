@@ -2,16 +2,22 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from headrace.core.clock import ManualClock
 from headrace.core.errors import InvalidRequest, NotFound
 from headrace.core.scope import Scope
 from headrace.ledger import receipts
 from headrace.ledger.commands import main
 from headrace.ledger.projection import Projector
+from headrace.ledger.records import Entry, GenerationClosed, balanced
+from headrace.store import generations
 from headrace.store.database import Database
-from headrace.store.generations import Generation
+from headrace.store.generations import Generation, Which
+from headrace.store.spend import DAY_NS
 from support.journals import closed, open_journal, opened
+from support.ledger import begin, end
 from support.people import People, move_in
 
 
@@ -140,3 +146,89 @@ def test_the_command_without_receipts(tmp_path: Path, capsys: pytest.CaptureFixt
         main(["some-id", "--data", str(data)])
     with pytest.raises(InvalidRequest):
         main(["--limit", "0", "--data", str(data)])
+
+
+async def test_rare_receipts_are_found_page_by_page(
+    database: Database, people: People, tmp_path: Path
+):
+    """As if all were looked at: by anything, over months, and while some run."""
+    with open_journal(tmp_path) as journal:
+        for number in range(60):
+            one = begin(
+                journal,
+                f"g{number:02}",
+                people.member if number % 3 else people.owner,
+                started_ns=20_000 * DAY_NS + number * 17 * DAY_NS // 10,
+                model_id="rare" if number % 7 == 0 else "usual",
+                team_id="mill" if number % 2 else None,
+                conversation_id=f"talk {number % 5}",
+            )
+            if number % 14:
+                end(journal, one)
+        await Projector(database, journal).catch_up()
+    every = database.read_now(lambda c: generations.recent(c, people.owner, limit=99))
+    assert len(every) == 60
+    for which in (
+        Which(model_id="rare"),
+        Which(model_id="rare", team_id=""),
+        Which(model_id="rare", from_ns=20_005 * DAY_NS + 1, to_ns=20_070 * DAY_NS + 1),
+        Which(key_id="key-owner", purpose="api"),
+        Which(conversation_id="talk 3"),
+        Which(conversation_id="talk 0", model_id="rare"),
+        Which(model_id="none"),
+        Which(conversation_id="none"),
+    ):
+        for scope in (people.owner, people.member, people.stranger):
+            wanted = [one.id for one in every if _is(one, which) and _sees(scope, one)]
+            assert _pages(database, scope, which) == wanted, (which, scope)
+    assert _pages(database, people.owner, Which(model_id="rare"), before="nothing") == []
+
+
+def _sees(scope: Scope, one: Generation) -> bool:
+    if scope.organisation_id != one.organisation_id:
+        return False
+    return scope.account_id in {"owner", one.account_id}
+
+
+def _is(one: Generation, which: Which) -> bool:
+    same = {
+        name: value
+        for name, value in msgspec.structs.asdict(which).items()
+        if value is not None and not name.endswith("_ns")
+    }
+    begun = (which.from_ns or 0) <= one.started_ns < (which.to_ns or 10**19)
+    return begun and all(getattr(one, name) == (value or None) for name, value in same.items())
+
+
+def _pages(database: Database, scope: Scope, which: Which, before: str | None = None) -> list[str]:
+    found: list[str] = []
+    while True:
+        page = database.read_now(
+            lambda c: generations.recent(c, scope, limit=2, before=before, which=which)  # noqa: B023 - run at once
+        )
+        found += [one.id for one in page]
+        if len(page) < 2:
+            return found
+        before = page[-1].id
+
+
+async def test_a_call_shows_its_entries(
+    database: Database, people: People, find: Find, tmp_path: Path
+):
+    with open_journal(tmp_path, segment_bytes=4_000) as journal:
+        at_ns = ManualClock().now_ns()
+        calls = [
+            begin(journal, f"g{number}", people.member, started_ns=at_ns) for number in range(40)
+        ]
+        for number, one in enumerate(calls[:-1]):
+            end(journal, one, price_nano=number)
+        await Projector(database, journal).catch_up()
+        assert journal.last.segment > 2
+        for number in (0, 20, 38):
+            entries = receipts.entries(tmp_path, find(people.member, f"g{number}"))
+            assert entries is not None
+            assert entries[0] == Entry("receivable:member", number)
+            assert balanced(entries)
+        assert receipts.entries(tmp_path, find(people.member, "g39")) is None
+        journal.append("generation.closed", GenerationClosed(id="g39", stop="interrupted"))
+        assert receipts.entries(tmp_path, find(people.member, "g39")) == ()

@@ -89,6 +89,16 @@ def decode(position: Position, line: bytes) -> Record | None:
     return Record(read.v, read.seq, read.kind, read.time_ns, bytes(read.data), position)
 
 
+def glance(line: bytes) -> Record | None:
+    """A line as it stands, its chain unchecked; None if it is not a whole record."""
+    try:
+        read = _decoder.decode(line)
+    except msgspec.MsgspecError:
+        return None
+    position = Position(0, 0, read.seq, "")
+    return Record(read.v, read.seq, read.kind, read.time_ns, bytes(read.data), position)
+
+
 def is_torn(rest: bytes) -> bool:
     r"""Whether the bytes behind the last good line are an unfinished write.
 

@@ -13,6 +13,7 @@ from headrace.core.clock import SystemClock
 from headrace.core.errors import InvalidRequest, NotFound
 from headrace.core.money import NanoDollars, format_usd
 from headrace.ledger import receipts
+from headrace.ledger.records import Entry
 from headrace.store import accounts
 from headrace.store.database import Database
 from headrace.store.generations import Generation
@@ -51,7 +52,12 @@ def main(arguments: list[str]) -> int:
         found = _read(settings, journal, flags.id, flags.limit)
         if not found:
             raise NotFound(f"there is no receipt {flags.id}")
-        print(msgspec.json.encode(found[0]).decode() if flags.json else _page(found[0]))
+        entries = receipts.entries(journal, found[0])
+        if flags.json:
+            whole = msgspec.structs.asdict(found[0]) | {"entries": entries}
+            print(msgspec.json.encode(whole).decode())
+        else:
+            print(_page(found[0], entries or ()))
         return 0
     found = _read(settings, journal, None, flags.limit)
     if flags.json:
@@ -114,7 +120,7 @@ def _line(one: Generation) -> tuple[str, ...]:
     )
 
 
-def _page(one: Generation) -> str:
+def _page(one: Generation, entries: Sequence[Entry]) -> str:
     used = one.usage
     facts = {
         "receipt": one.id,
@@ -143,7 +149,9 @@ def _page(one: Generation) -> str:
         facts["estimated"] = "tokens or cost are our own estimate"
     if one.parent_id is not None:
         facts["part of"] = one.parent_id
-    return "\n".join(f"{name:<12} {fact}" for name, fact in facts.items())
+    lines = [f"{name:<12} {fact}" for name, fact in facts.items()]
+    lines += [f"{'entry':<12} {entry.account} {_money(entry.amount_nano)}" for entry in entries]
+    return "\n".join(lines)
 
 
 def _time(one: Generation) -> str:

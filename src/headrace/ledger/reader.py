@@ -1,5 +1,7 @@
 """Reading a journal: in order, the chain checked line by line, also while it is written."""
 
+import math
+from bisect import bisect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -10,6 +12,7 @@ from headrace.ledger.chain import Position, Record
 from headrace.ledger.segments import path_of, segments_of
 
 _CHUNK_BYTES = 1 << 20
+_NEAR_BYTES = 1 << 16
 
 
 def workers(directory: Path) -> tuple[str, ...]:
@@ -77,6 +80,48 @@ def walk(file: BinaryIO, position: Position) -> Iterator[tuple[bytes, Position |
             if reached is None:
                 return
             position = reached
+
+
+def lines_from(directory: Path, worker: str, time_ns: int, *, bytes_max: int) -> Iterator[bytes]:
+    """The lines from about `time_ns` on, `bytes_max` of them in all, their chain unchecked.
+
+    Where the clock was put back, records of a time may stand elsewhere.
+    """
+    count = segments_of(directory).get(worker, 0)
+    numbers = range(1, count + 1)
+    begin = max(1, bisect(numbers, time_ns, key=lambda n: _begin_ns(path_of(directory, worker, n))))
+    left = bytes_max
+    for number in range(begin, count + 1):
+        with path_of(directory, worker, number).open("rb") as file:
+            file.seek(_place_of(file, time_ns) if number == begin else 0)
+            for line in file:
+                yield line
+                left -= len(line)
+                if left < 0:
+                    return
+
+
+def _begin_ns(path: Path) -> float:
+    """When a segment begins; the newest one may be empty yet."""
+    with path.open("rb") as file:
+        record = chain.glance(file.readline())
+    return math.inf if record is None else record.time_ns
+
+
+def _place_of(file: BinaryIO, time_ns: int) -> int:
+    """Where a line begins, not far before the first one of a time."""
+    low, high = 0, file.seek(0, 2)
+    while high - low > _NEAR_BYTES:
+        middle = (low + high) // 2
+        file.seek(middle)
+        file.readline()
+        place = file.tell()
+        record = chain.glance(file.readline())
+        if record is None or record.time_ns >= time_ns:
+            high = middle
+        else:
+            low = place
+    return low
 
 
 def verify(directory: Path) -> list[str]:

@@ -11,14 +11,26 @@ from sqlalchemy import Connection
 
 from headrace.core.errors import NotFound
 from headrace.core.scope import Scope
-from headrace.ledger import reader
+from headrace.ledger import chain, reader
 from headrace.ledger.chain import Position
 from headrace.ledger.projection import name_of
-from headrace.ledger.records import GenerationClosed, GenerationOpened, decode
+from headrace.ledger.records import (
+    CLOSED,
+    INTERRUPTED,
+    Entry,
+    GenerationClosed,
+    GenerationOpened,
+    decode,
+)
 from headrace.ledger.rows import ending_of, generation_of
 from headrace.store import generations
 from headrace.store.generations import Ending, Generation
 from headrace.store.visibility import sees_figures
+
+_NS_PER_MS = 1_000_000
+# Two clocks tell when a call ended: its own, and that of its record.
+_EARLIER_NS = 2_000_000_000
+_SEARCHED_BYTES = 64 * 1024 * 1024
 
 
 def find(connection: Connection, directory: Path, scope: Scope, identifier: str) -> Generation:
@@ -46,6 +58,27 @@ def recent(
     found = {row.id: tail.complete(row) for row in rows} | tail.begun
     newest = sorted(found.values(), key=lambda one: one.id, reverse=True)
     return tuple(newest[:limit])
+
+
+def entries(directory: Path, call: Generation) -> tuple[Entry, ...] | None:
+    """What a call that has ended wrote into the books, as its journal has it.
+
+    None while it runs, and where it does not stand about the time of its end: the clock was put
+    right meanwhile.
+    """
+    if call.stop is None:
+        return None
+    if call.stop == INTERRUPTED:
+        return ()  # nobody knows what it used
+    ended_ns = call.started_ns + (call.duration_ms or 0) * _NS_PER_MS
+    mark = f'"data":{{"id":"{call.id}",'.encode()
+    from_ns = ended_ns - _EARLIER_NS
+    for line in reader.lines_from(directory, call.worker, from_ns, bytes_max=_SEARCHED_BYTES):
+        record = chain.glance(line) if mark in line else None
+        if record is not None and record.kind == CLOSED:
+            said = decode(record)
+            return said.entries if isinstance(said, GenerationClosed) else None
+    return None
 
 
 class _Tail:

@@ -40,9 +40,13 @@ class PostingView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReceiptView(msgspec.Struct, frozen=True):
-    """One receipt, and what was posted about it since."""
+    """One receipt, its entries in the books, and what was posted about it since.
+
+    `entries` are None while it runs, and where its journal does not have them about its time.
+    """
 
     receipt: Generation
+    entries: tuple[tuple[str, int], ...] | None
     postings: tuple[PostingView, ...]
 
 
@@ -76,7 +80,9 @@ def receipt_routes(database: Database, journals: Path) -> Sequence[RuledRoute]:
         def work(connection: Connection) -> ReceiptView:
             receipt = receipts.find(connection, journals, scope, identifier)
             about = postings.of_generation(connection, scope, identifier)
-            return ReceiptView(receipt, tuple(map(_view, about)))
+            own = receipts.entries(journals, receipt)
+            entries = None if own is None else tuple((one.account, one.amount_nano) for one in own)
+            return ReceiptView(receipt, entries, tuple(map(_view, about)))
 
         return json_response(await database.read(work))
 

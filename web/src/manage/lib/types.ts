@@ -99,7 +99,7 @@ export interface Posting {
   detail: unknown;
 }
 
-export interface ReceiptView { receipt: Receipt; postings: Posting[]; entries?: Entry[] }
+export interface ReceiptView { receipt: Receipt; postings: Posting[]; entries: Entry[] | null }
 
 export interface Receipt {
   id: string; account_id: string; key_id: string; team_id: string | null; purpose: string;
