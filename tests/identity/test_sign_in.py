@@ -82,6 +82,17 @@ async def test_parallel_guesses_count_one_by_one(sign_in: SignIn, ada: Scope):
     assert tried.count(RateLimited) == 20
 
 
+async def test_failures_are_logged_without_what_was_typed(
+    sign_in: SignIn, ada: Scope, caplog: pytest.LogCaptureFixture
+):
+    del ada
+    for email in ("ada@example.org", "hunter2@example.org"):
+        assert await _try(sign_in, email, "10.1.2.3", "correct horse") is Unauthenticated
+    assert caplog.text.count("failed, from '10.1.2.3'") == 2
+    for word in ("ada", "hunter2", "correct"):
+        assert word not in " ".join(caplog.messages)
+
+
 async def test_right_passwords_do_not_count(sign_in: SignIn, ada: Scope):
     del ada
     for _ in range(15):

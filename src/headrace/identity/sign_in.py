@@ -1,5 +1,7 @@
 """Signing in with address and password, and choosing one."""
 
+import logging
+
 from sqlalchemy import Connection
 
 from headrace.core.clock import Clock
@@ -13,6 +15,8 @@ from headrace.store import accounts, credentials
 from headrace.store import sessions as session_rows
 from headrace.store.credentials import Credential
 from headrace.store.database import Database
+
+_log = logging.getLogger(__name__)
 
 # Ten in a row, then twelve an hour: one address can be tried some 300 times a day …
 _ADDRESS_BURST, _ADDRESS_EVERY_S = 10, 300.0
@@ -63,6 +67,8 @@ class SignIn:
         kept = None if found is None else found.secret_hash
         verdict = await self._judge(kept, password, subject, client)
         if found is None or not verdict.is_right:
+            # The address stays out of the log: people type passwords into the wrong field.
+            _log.warning("a sign-in by password failed, from %r", network_of(client))
             raise Unauthenticated("the address or the password is wrong")
 
         def check(connection: Connection) -> Scope:
