@@ -66,7 +66,6 @@ def test_what_serves_loads_nothing_that_few_calls_need():
     libraries = {"alembic", "argon2", "cryptography", "genai_prices", "jwt", "pynvml", "xllamacpp"}
     assert not {name.partition(".")[0] for name in loaded} & libraries
     assert not loaded & {
-        "sqlalchemy.dialects.postgresql",
         "headrace.edge.openapi",
         "headrace.serving.openapi.accounts",
         "headrace.chat.openapi",

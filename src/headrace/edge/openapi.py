@@ -218,7 +218,9 @@ def _operation(each: Operation, shapes: _Shapes) -> dict[str, Any]:
 
 def _statuses(each: Operation) -> list[int]:
     own = {403, 500} if each.rule is Rule.PUBLIC else {401, 403, 500}
-    return sorted({*own, *each.faults})
+    # The door of these refuses addresses that hold NUL.
+    door = set[int]() if each.rule is Rule.KEY else {400}
+    return sorted({*own, *door, *each.faults})
 
 
 def _parameter(one: Parameter) -> dict[str, Any]:

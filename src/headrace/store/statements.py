@@ -43,7 +43,7 @@ def select_among(
 
 def insert_of(connection: Connection) -> "type[sqlite.Insert | postgresql.Insert]":
     """An INSERT that can say what to do where a row is there already, in this SQL."""
-    # The dialect of the other database would be 2.5 MB that nobody uses.
+    # Nobody needs the dialect of the other database.
     if connection.dialect.name == _SQLITE:
         from sqlalchemy.dialects.sqlite import Insert  # noqa: PLC0415
     else:
