@@ -241,14 +241,14 @@ def test_burn_says_when_a_budget_is_spent(database: Database, people: People):
         )
         database.write_now(lambda c: budgets.add(c, people.owner, made))
 
-    put(2_285, "tight")
+    put(2_500, "tight")
     put(10**9, "wide")
     put(1, "gone")
     made = database.read_now(lambda c: burn(c, people.owner, NOW_NS))
-    assert made.rates[0].price_per_day_nano == 5_500 // 7
+    assert made.rates[0].price_per_day_nano == 5_500 // 4  # the first call was three days ago
     found = {one.id: one for one in made.budgets}
     assert {one.spent_nano for one in found.values()} == {2_000}
-    assert found["tight"].per_day_nano == 285
+    assert found["tight"].per_day_nano == 500
     assert found["tight"].spent_at_ns == NOW_NS + DAY_NS
     assert found["wide"].spent_at_ns is None
     assert found["gone"].spent_at_ns == NOW_NS

@@ -181,3 +181,11 @@ async def test_outcomes_are_counted(house: House):
     await house.projector.catch_up()
     found = await house.get("/admin/reports/units")
     assert found["all_changes"]["accepted"] == 3
+    retried = told | {"id": "01900000-0000-7000-8000-0000000000aa", "count": 2}
+    for _ in range(2):
+        assert await tell(retried) == 200
+        await house.projector.catch_up()
+    assert await tell(told | {"id": "Ada"}) == 400
+    await house.projector.catch_up()
+    found = await house.get("/admin/reports/units")
+    assert found["all_changes"]["accepted"] == 3 + 2

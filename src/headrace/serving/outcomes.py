@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection
 from typing import Annotated, Literal
+from uuid import UUID
 
 import msgspec
 from starlette.responses import Response
@@ -22,11 +23,16 @@ _COUNT_MAX = 10_000
 
 
 class OutcomeBody(msgspec.Struct, frozen=True):
-    """What became of a model's answers, and how often."""
+    """What became of a model's answers, and how often.
+
+    With an `id` of the client's own it is counted once however often it is sent.
+    """
 
     kind: Literal["code_change_accepted"]
     model: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
     count: Annotated[int, msgspec.Meta(ge=1, le=_COUNT_MAX)] = 1
+    id: UUID | None = None
+    conversation_id: UUID | None = None
 
 
 class OutcomeReply(msgspec.Struct, frozen=True):
@@ -65,7 +71,7 @@ def outcome_route(
             # Nor may the chain of the journal, which forgets nothing, take any text from clients.
             raise ModelNotFound(f"the model {told.model!r} does not exist here")
         record = Outcome(
-            id=new_id(clock),
+            id=new_id(clock) if told.id is None else str(told.id),
             organisation_id=caller.scope.organisation_id,
             account_id=caller.scope.account_id,
             team_id=caller.team_id,
@@ -73,6 +79,7 @@ def outcome_route(
             kind=told.kind,
             count=told.count,
             time_ns=clock.now_ns(),
+            conversation_id=None if told.conversation_id is None else str(told.conversation_id),
         )
         await journal.durable(journal.append(OUTCOME, record))
         return json_body(msgspec.json.encode(OutcomeReply(record.id)))

@@ -1,7 +1,7 @@
 """Burn: how fast money goes, and how long each budget lasts at that rate."""
 
 import msgspec
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select
 
 from headrace.core.scope import Scope
 from headrace.ledger.reports.names import node_names
@@ -10,6 +10,7 @@ from headrace.ledger.reports.sums import Figures, sums
 from headrace.ledger.windows import END_OF_TIME_NS, span_of
 from headrace.store import budgets
 from headrace.store.budgets import Budget
+from headrace.store.schema_ledger import spend_day_caller
 from headrace.store.spend import DAY_NS, HOUR_NS
 
 _RATE_DAYS = (7, 30)
@@ -18,7 +19,10 @@ _WHOLE_PERCENT = 100
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True):
-    """What was charged and what it cost in the last days before today, and a day on average."""
+    """What was charged and what it cost in the last days before today, and a day on average.
+
+    Where the first call is not so long ago, from its day on, and today as well.
+    """
 
     days: int
     from_ns: int
@@ -33,7 +37,8 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
 class BudgetBurn(msgspec.Struct, frozen=True, kw_only=True):
     """A budget in its present window.
 
-    `per_day_nano` is what its node was charged a day in the last seven times 24 hours.
+    `per_day_nano` is what its node was charged a day in the last seven times 24 hours, or in the
+    days since the organisation's first call.
     `spent_at_ns` is when the limit is reached at that rate: None where it is not reached before
     the window ends, or ever. `window_end_ns` is None for a budget without windows.
     """
@@ -70,6 +75,8 @@ def burn(connection: Connection, scope: Scope, now_ns: int) -> Burn:
     """
     check_sees_figures(connection, scope)
     found = budgets.of(connection, scope)
+    age_days = _age_days(connection, scope, now_ns)
+    rated_days = min(_BUDGET_RATE_DAYS, age_days)
     windows = {one.id: _window(one, now_ns) for one in found}
     hour_ns = now_ns - now_ns % HOUR_NS + HOUR_NS
     lately = {
@@ -80,7 +87,7 @@ def burn(connection: Connection, scope: Scope, now_ns: int) -> Burn:
     named = node_names(connection, scope, {one.node_id for one in found})
     return Burn(
         now_ns=now_ns,
-        rates=tuple(_rate(connection, scope, now_ns, days) for days in _RATE_DAYS),
+        rates=tuple(_rate(connection, scope, now_ns, (days, age_days)) for days in _RATE_DAYS),
         budgets=tuple(
             _of_budget(
                 one,
@@ -88,7 +95,7 @@ def burn(connection: Connection, scope: Scope, now_ns: int) -> Burn:
                 windows[one.id],
                 now_ns,
                 spent_nano=sum(charged[windows[one.id]].values()) - one.base_nano,
-                per_day_nano=sum(charged[lately[one.id]].values()) // _BUDGET_RATE_DAYS,
+                per_day_nano=sum(charged[lately[one.id]].values()) // rated_days,
             )
             for one in found
         ),
@@ -99,9 +106,21 @@ def _window(one: Budget, now_ns: int) -> budgets.Span:
     return budgets.Span(one.node_id, *span_of(one.period, now_ns))
 
 
-def _rate(connection: Connection, scope: Scope, now_ns: int, days: int) -> Rate:
+def _age_days(connection: Connection, scope: Scope, now_ns: int) -> int:
+    """The days since the organisation's first call, its own and today among them."""
+    table = spend_day_caller
+    first = select(func.min(table.c.day_ns)).where(table.c.organisation_id == scope.organisation_id)
+    first_ns = connection.scalar(first)
+    return 1 if first_ns is None else max(1, (now_ns - first_ns) // DAY_NS + 1)
+
+
+def _rate(connection: Connection, scope: Scope, now_ns: int, of_days: tuple[int, int]) -> Rate:
+    days, age_days = of_days
     end_ns = now_ns - now_ns % DAY_NS
-    span = Span(max(0, end_ns - days * DAY_NS), end_ns)
+    if age_days <= days:
+        end_ns += DAY_NS
+    rated_days = min(days, age_days)
+    span = Span(max(0, end_ns - rated_days * DAY_NS), end_ns)
     one = sums(connection, scope, span, []).get((), Figures())
     return Rate(
         days=days,
@@ -109,8 +128,8 @@ def _rate(connection: Connection, scope: Scope, now_ns: int, days: int) -> Rate:
         to_ns=span.to_ns,
         price_nano=one.price_nano,
         cost_nano=one.cost_nano,
-        price_per_day_nano=one.price_nano // days,
-        cost_per_day_nano=one.cost_nano // days,
+        price_per_day_nano=one.price_nano // rated_days,
+        cost_per_day_nano=one.cost_nano // rated_days,
         receipts=span.receipts(),
     )
 
