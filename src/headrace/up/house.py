@@ -62,6 +62,7 @@ class House(msgspec.Struct, frozen=True):
     batches: Batches
     responses: Responses
     worker_ended: Callable[[int], None]
+    keys: KeyRing
 
     async def drain(self, wait_s: float) -> None:
         """Let running answers finish, at most `wait_s` seconds, then mark what is left."""
@@ -177,6 +178,7 @@ async def _join(ground: Ground, served: Served, own_url: str, workers_pages: Pag
         batches,
         responses,
         ground.books.terms.worker_ended,
+        keys,
     )
 
 

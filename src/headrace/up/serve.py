@@ -93,6 +93,8 @@ async def _run(start: Start, served: Served, listener: socket.socket, clock: Clo
             if starting.done() and not serving.done():
                 it.listener.listen(BACKLOG)  # what waits there is taken in a moment
                 runfile.write(settings.data, it.house.run)
+                # Commands that saw no run file may have made keys in the database meanwhile.
+                await it.house.keys.announce()
                 _greet(settings, served, it.house)
                 if settings.open_browser and sys.stdout.isatty():
                     link = f"{it.house.run.url}{it.house.link_path}"
