@@ -18,7 +18,7 @@ from headrace.config.settings import load_settings
 from headrace.core.clock import SystemClock
 from headrace.core.events import Finished
 from headrace.core.models import Usage
-from headrace.core.scope import Scope
+from headrace.core.scope import Lineage, Scope
 from headrace.identity.keys import Caller
 from headrace.serving import access_log, tracing
 from headrace.serving.engines.scripted import ScriptedEngine
@@ -59,7 +59,9 @@ def a_call(folder: Path) -> Call:
     (folder / "script.json").write_text('{"model": {"id": "parrot"}}')
     engine = ScriptedEngine(folder / "script.json", CLOCK)
     target = Target("parrot", engine, a_queue(), Breaker(CLOCK))
-    caller = Caller("019aa0e5-6a0e-7000-8000-000000000000", Scope("o", "a"), "api", "person")
+    key_id = "019aa0e5-6a0e-7000-8000-000000000000"
+    lineage = Lineage("o", None, "a", key_id)
+    caller = Caller(key_id, Scope("o", "a"), "api", "person", lineage, "owner")
     call = Call(caller, Route(engine.model, (target,)), "anthropic", CLOCK)
     call.see(Finished("end", USAGE))
     return call

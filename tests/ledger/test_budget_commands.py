@@ -68,7 +68,8 @@ def test_a_budget_is_set_spent_and_ended(house: Running):
     status, told, headers = _ask(house, "POST", "/v1/chat/completions", dear)
     assert (status, told["error"]["code"]) == (429, "insufficient_quota")
     assert headers["x-should-retry"] == "false"
-    assert "of this organisation for this day is not enough for this call" in told["error"]["message"]
+    refused = "of this organisation for this day is not enough for this call"
+    assert refused in told["error"]["message"]
     status, told, _ = _ask(house, "POST", "/v1/messages", dear)
     assert (status, told["error"]["type"]) == (402, "billing_error")
     soft = _say(house, "set", "organisation", organisation, "day", "0.1", "--soft", "--warn", "50")

@@ -445,7 +445,7 @@ KINDS = {
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_every_kind_of_error_comes_back(kind: str):
     # Inner faults are one to OpenAI's clients; an upstream that wants money is another's budget.
-    told = dict.fromkeys(("catalog", "config", "store"), "internal")
+    told = {"catalog": "internal", "config": "internal", "store": "internal"}
     told["budget_spent"] = "rate_limited"
     status = 400 if kind == "invalid_request" else 599
     body = openai_chat.encode_error(kind, "why", param="p", request_id="r")
