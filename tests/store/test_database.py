@@ -239,3 +239,17 @@ async def test_a_full_disk_refuses_and_harms_nothing(sqlite_database: Database):
     with pytest.raises(StoreError, match="full"):
         await sqlite_database.write(fill)
     assert await sqlite_database.read(_names) == []
+
+
+def test_an_upgrade_in_a_process_of_its_own(database_url: str):
+    database = Database(database_url)
+    database.upgrade_apart()
+    assert database.read_now(current_version) == schema.VERSION
+    database.upgrade_apart()  # nothing is due
+    database.close()
+
+
+def test_an_upgrade_that_is_refused_there_is_told_here(database: Database):
+    database.write_now(lambda c: c.execute(text("UPDATE alembic_version SET version_num = '9999'")))
+    with pytest.raises(StoreError, match="9999"):
+        database.upgrade_apart()

@@ -7,11 +7,14 @@ PostgreSQL reports a conflict, so it must have no effects but those on its conne
 import asyncio
 import logging
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
@@ -32,10 +35,19 @@ T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
+_log = logging.getLogger(__name__)
+
 _READERS = 4
 _BUSY_TIMEOUT_MS = 10_000
 _CONFLICT_TRIES_MAX = 20
 _CONFLICTS = {"40001", "40P01"}  # serialization failure, deadlock
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """Why the child process did not upgrade a database."""
+
+    message: str
+    hint: str | None
 
 
 class Database:
@@ -88,6 +100,30 @@ class Database:
         self._submit(
             self._writer, lambda: _run(lambda: upgrade.upgrade(self._writer_engine, clock))
         )
+
+    def upgrade_apart(self) -> None:
+        """What `migrate` does, where it is due, in a child process that ends with it.
+
+        Raises:
+            StoreError: As `migrate`.
+        """
+        if self.read_now(current_version) == schema.VERSION:
+            return
+        child = subprocess.run(
+            [sys.executable, "-m", "headrace.store.upgrade_child"],
+            input=self.url.render_as_string(hide_password=False),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for line in child.stderr.splitlines():
+            _log.info("%s", line)
+        if child.returncode:
+            try:
+                refused = msgspec.json.decode(child.stdout, type=Refused)
+            except msgspec.MsgspecError:
+                refused = Refused("the upgrade of the database broke off; the log says more", None)
+            raise StoreError(refused.message, hint=refused.hint)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in one write transaction, on the writer thread; returns when committed.

@@ -16,6 +16,7 @@ from headrace.catalog.library import Library
 from headrace.config import runfile
 from headrace.config.settings import Settings
 from headrace.core.clock import Clock, SystemClock
+from headrace.store.database import Database
 from headrace.up import browser
 from headrace.up.house import House, open_house
 from headrace.up.models import Served, get_ready
@@ -70,6 +71,8 @@ def serve(start: Start, *, ask: bool) -> int:
     listener = bind(settings.host, settings.port)
     with contextlib.closing(listener), contextlib.ExitStack() as held:
         served = get_ready(settings, clock, ask=ask)
+        with contextlib.closing(Database.at(settings.data, settings.database_url)) as database:
+            database.upgrade_apart()
         library = Library(settings.data, clock)
         for card in served.cards:
             held.enter_context(library.hold(card.model_id))
