@@ -15,6 +15,7 @@ import contextlib
 import http.client
 import json
 import os
+import queue
 import random
 import signal
 import threading
@@ -290,21 +291,33 @@ def _start(folder: Path, url: str) -> Running:
 
 @contextlib.contextmanager
 def _upstream() -> Generator[str]:
-    """An upstream in an event loop of its own that answers for ever; gives its address."""
-    loop = asyncio.new_event_loop()
-    server = loop.run_until_complete(asyncio.start_server(_answer, "127.0.0.1", 0))
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    """An upstream in an event loop of its own that answers until the end; gives its address."""
+    told: queue.SimpleQueue[tuple[int, Callable[[], object]]] = queue.SimpleQueue()
+    thread = threading.Thread(target=lambda: asyncio.run(_serve(told.put)), daemon=True)
     thread.start()
+    port, stop = told.get(timeout=10)
     try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        yield f"http://127.0.0.1:{port}/v1"
     finally:
-        loop.call_soon_threadsafe(loop.stop)
+        stop()
         thread.join()
+
+
+async def _serve(tell: Callable[[tuple[int, Callable[[], object]]], None]) -> None:
+    """Serve, and tell at which port and how to end it."""
+    loop, over = asyncio.get_running_loop(), asyncio.Event()
+    async with await asyncio.start_server(_answer, "127.0.0.1", 0) as server:
+        port: int = server.sockets[0].getsockname()[1]
+        tell((port, lambda: loop.call_soon_threadsafe(over.set)))
+        await over.wait()
 
 
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Answer calls of one connection, piece by piece, so that kills come in between."""
-    with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+    with (
+        contextlib.closing(writer),
+        contextlib.suppress(ConnectionError, asyncio.IncompleteReadError),
+    ):
         while True:
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
             length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
@@ -319,7 +332,6 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
                 writer.write(piece)
                 await writer.drain()
                 await asyncio.sleep(_PIECE_S)
-    writer.close()
 
 
 def _workers(running: Running) -> list[int]:
