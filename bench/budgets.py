@@ -92,18 +92,17 @@ def _crowd(folder: Path, processes: int, limit_nano: int) -> Line:
     database, home = _move_in(folder, clock)
     made = _budget(clock, home, "month", limit_nano)
     database.write_now(lambda connection: budgets.add(connection, home.owner, made))
-    names = [f"{number}of{processes}" for number in range(processes)]
+    journal = Journal.open(folder / "journal", "control", clock)
     started_s = time.perf_counter()
     children = [
         subprocess.Popen(
-            [sys.executable, __file__, str(folder), "--process", name], stdout=subprocess.PIPE
+            [sys.executable, __file__, str(folder), "--process", f"{number}of{processes}"],
+            stdout=subprocess.PIPE,
         )
-        for name in names
+        for number in range(1, processes + 1)
     ]
-    told = [msgspec.json.decode(child.communicate()[0], type=Line) for child in children]
+    told = asyncio.run(_watch(children, Projector(database, journal)))
     wall_s = time.perf_counter() - started_s
-    journal = Journal.open(folder / "journal", "control", clock)
-    asyncio.run(Projector(database, journal).close_open())
     span = Span(home.organisation_id, *span_of("month", clock.now_ns()))
     rows = database.read_now(lambda connection: budgets.charged(connection, [span]))[span]
     journal.close()
@@ -114,17 +113,29 @@ def _crowd(folder: Path, processes: int, limit_nano: int) -> Line:
     return Line(sum(one.calls for one in told), spent_nano, sum(o.cpu_s for o in told), wall_s)
 
 
+async def _watch(children: list[subprocess.Popen[bytes]], projector: Projector) -> list[Line]:
+    """What the processes did, while their journals go into the database as they do in a server.
+
+    A process is told that nothing is left only once the rows say what the others were charged.
+    """
+    task = asyncio.create_task(projector.run())
+    ended = [asyncio.to_thread(child.communicate) for child in children]
+    told = [msgspec.json.decode(out, type=Line) for out, _ in await asyncio.gather(*ended)]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await projector.close_open()
+    return told
+
+
 async def _serve(folder: Path, name: str) -> Line:
     """One process of the crowd."""
     number, processes = (int(part) for part in name.split("of"))
     clock = SystemClock()
     database, home = _move_in(folder, clock)
-    journal = Journal.open(folder / "journal", f"w{number}" if number else "control", clock)
+    journal = Journal.open(folder / "journal", f"w{number}", clock)
     reservations = Reservations(database, journal, clock, alone=processes == 1)
     await reservations.reload()
-    tasks = [asyncio.create_task(reservations.run())]
-    if number == 0:
-        tasks.append(asyncio.create_task(Projector(database, journal).run()))
+    ticking = asyncio.create_task(reservations.run())
     started_s, cpu_s = time.perf_counter(), time.process_time()
     callers = [
         _call(reservations, journal, home, clock, random.Random(1_000 * number + one))
@@ -138,9 +149,8 @@ async def _serve(folder: Path, name: str) -> Line:
         time.perf_counter() - started_s,
     )
     await reservations.close()
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    ticking.cancel()
+    await asyncio.gather(ticking, return_exceptions=True)
     await journal.durable(journal.last)
     journal.close()
     database.close()
