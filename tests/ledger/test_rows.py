@@ -21,25 +21,11 @@ from headrace.store import audit, balances, postings
 from headrace.store.database import Database
 from headrace.store.spend import DAY_NS, HOUR_NS, month_of
 from support.journals import closed, open_journal
-from support.ledger import begin, call, end, refund
+from support.ledger import TABLES, begin, call, end, refund
 from support.people import People, move_in
 
 M = 1_000_000  # nanoseconds of the machine
 AT_NS = 20_000 * DAY_NS + 5 * HOUR_NS + 7
-SUMS = (
-    "generation",
-    "spend_hour",
-    "spend_day",
-    "spend_day_caller",
-    "spend_day_model",
-    "spend_month",
-    "spend_conversation",
-    "balance",
-    "posting",
-    "audit",
-    "outcome",
-    "hardware_hour",
-)
 
 
 @pytest.fixture
@@ -110,16 +96,16 @@ async def test_replays_and_second_endings_count_once(
         end(journal, opened, price_nano=3_000)  # in the same batch
         projector = Projector(database, journal)
         await projector.catch_up()
-        first = {table: rows(database, table) for table in SUMS}
+        first = {table: rows(database, table) for table in TABLES}
         assert hours(database)["acme", AT_NS - AT_NS % HOUR_NS, "control"] == 1_000
         end(journal, opened, price_nano=3_000)  # in a later one
         journal.append(CLOSED, closed("never-begun"))
         await projector.catch_up()
-        assert {table: rows(database, table) for table in SUMS} == first
+        assert {table: rows(database, table) for table in TABLES} == first
         # The rows stay and the position is lost: what is read again changes nothing.
         database.write_now(lambda c: c.exec_driver_sql("DELETE FROM projection"))
         await Projector(database, journal).catch_up()
-        assert {table: rows(database, table) for table in SUMS} == first
+        assert {table: rows(database, table) for table in TABLES} == first
 
 
 @pytest.mark.parametrize("projected_first", ["call", "refund"])
@@ -238,8 +224,8 @@ async def test_sums_can_be_made_anew(database: Database, people: People, tmp_pat
         for number in range(50):
             call(journal, f"g{number:04d}", people.member, price_nano=number)
         await Projector(database, journal).catch_up()
-        first = {table: rows(database, table) for table in SUMS}
-        for table in (*SUMS, "projection"):
+        first = {table: rows(database, table) for table in TABLES}
+        for table in (*TABLES, "projection"):
             database.write_now(lambda c, table=table: _delete(c, table))
         await Projector(database, journal).catch_up()
-        assert {table: rows(database, table) for table in SUMS} == first
+        assert {table: rows(database, table) for table in TABLES} == first

@@ -33,25 +33,11 @@ from headrace.store.budgets import Budget
 from headrace.store.database import Database
 from headrace.store.spend import DAY_NS, HOUR_NS
 from support.journals import closed, open_journal
-from support.ledger import begin, call, end, refund
+from support.ledger import TABLES, begin, call, end, refund
 from support.people import People, move_in
 
 AT_NS = 20_000 * DAY_NS
 MEMBER = Scope("acme", "member")
-TABLES = (
-    "generation",
-    "spend_hour",
-    "spend_day",
-    "spend_day_caller",
-    "spend_day_model",
-    "spend_month",
-    "spend_conversation",
-    "balance",
-    "posting",
-    "audit",
-    "outcome",
-    "hardware_hour",
-)
 
 
 def verdict_of(database: Database, folder: Path) -> Verdict:

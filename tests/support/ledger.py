@@ -15,6 +15,21 @@ from headrace.ledger.records import (
 
 HELD_NANO = 5_000
 USAGE = Usage(input=12, cached=4, output=30, reasoning=5)
+TABLES = (
+    "generation",
+    "spend_hour",
+    "spend_day",
+    "spend_day_caller",
+    "spend_day_model",
+    "spend_month",
+    "spend_conversation",
+    "balance",
+    "posting",
+    "audit",
+    "outcome",
+    "hardware_hour",
+)
+"""All that a projector writes from the journals."""
 
 
 def begin(

@@ -46,8 +46,3 @@ def new_id(clock: Clock) -> str:
 def is_id(text: str) -> bool:
     """Whether `text` is a canonical UUIDv7, as ids chosen by clients must be."""
     return _ID.fullmatch(text) is not None
-
-
-def time_ms_of(identifier: str) -> int:
-    """The creation time an id carries, in milliseconds since 1970."""
-    return int(identifier[:8] + identifier[9:13], 16)
