@@ -138,6 +138,26 @@ async def test_what_no_budget_can_pay_for_is_refused_and_nothing_is_written(api:
     nothing_is_left(api)
 
 
+@pytest.mark.parametrize("how", [{"background": True}, {"background": True, "stream": True}])
+async def test_the_background_is_refused_like_the_foreground(api: Api, how: dict[str, Any]):
+    await set_budget(api, 1_000 * INPUT)
+    status, headers, reply = await ask(api, "Hello", RESPONSES, max_output_tokens=1_000, **how)
+    assert (status, reply["error"]["code"]) == (429, "insufficient_quota")
+    assert headers["x-should-retry"] == "false"
+    assert not Books(api).opened
+    nothing_is_left(api)
+
+
+async def test_the_background_takes_its_place_in_a_limit_once(api: Api):
+    place = ("organisation", api.home.organisation_id)
+    await set_limit(api, RateLimit(*place, "requests", "minute", 2))
+    for _ in range(2):
+        assert (await ask(api, "Hello", RESPONSES, background=True))[0] == 200
+    status, _, reply = await ask(api, "Hello", RESPONSES, background=True)
+    assert (status, reply["error"]["code"]) == (429, "rate_limit_exceeded")
+    await closed(api, 2)
+
+
 async def test_a_budget_is_never_overshot_and_can_be_used_up(api: Api):
     each = 10 * INPUT + 10 * OUTPUT
     budget = 60 * each
@@ -365,13 +385,6 @@ async def test_embeddings_and_stored_responses_pass_the_same_admission(api: Api)
     status, _, reply = await ask(api, "Hello", RESPONSES, max_output_tokens=100)
     assert (status, reply["error"]["code"]) == (429, "insufficient_quota")
     given = {"authorization": f"Bearer {api.key}"}
-    _, _, reply = await ask(api, "Hello", RESPONSES, background=True)
-    async with asyncio.timeout(5):
-        while reply["status"] != "failed":
-            path = f"{RESPONSES}/{reply['id']}"
-            _, _, content = await exchange(api.url, "GET", path, given)
-            reply = msgspec.json.decode(content)
-    assert "budget" in reply["error"]["message"]
     embedded = {"model": "parrot", "input": "word " * 100}
     status, _, _ = await exchange(
         api.url, "POST", "/v1/embeddings", given, msgspec.json.encode(embedded)

@@ -1,6 +1,6 @@
 """Call: one model call on the gateway's road, and what has been seen of its answer."""
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 
 import msgspec
 
@@ -37,6 +37,7 @@ class Call:
     `once` the work that it is a try of, where that is charged once. `price_nano` is what it was
     charged, None before it is settled and where no price is known. `unbilled_tokens` were made
     after its client had gone; `sent` is what an engine was given, by which it knows them.
+    `on_opened` is called once it is admitted.
     """
 
     def __init__(self, caller: Caller, route: Route, dialect: str, clock: Clock) -> None:
@@ -58,6 +59,7 @@ class Call:
         self.price_nano: int | None = None
         self.unbilled_tokens = 0
         self.sent: Request | None = None
+        self.on_opened: Callable[[], None] | None = None
         self._usage = Usage()
         self._produced = self._thought = 0
         self._told = self._estimated = False
@@ -175,6 +177,8 @@ class Call:
 
     def opened(self, charge: Charge) -> GenerationOpened:
         """The record that the call begins."""
+        if self.on_opened is not None:
+            self.on_opened()
         caller, price, once = self._caller, charge.price, self.once
         return GenerationOpened(
             id=self.id,

@@ -37,8 +37,16 @@ _REAP_EVERY_S = 3600.0
 _STOPPED = "Headrace was stopped while it worked on this response; ask again"
 _log = logging.getLogger(__name__)
 
-Chunks = AbstractAsyncContextManager[AsyncGenerator[bytes]]
-"""An admitted model call: entering it may refuse, what it gives are bytes of the stream."""
+
+class Answer(msgspec.Struct, frozen=True):
+    """The bytes of a stream, and what is done once its call is paid for and runs."""
+
+    chunks: AsyncGenerator[bytes]
+    opened: asyncio.Future[None]
+
+
+Answering = AbstractAsyncContextManager[Answer]
+"""A model call; entering it may refuse."""
 
 
 class Run:
@@ -52,14 +60,32 @@ class Run:
         self.begun = False
         self.cut: Literal["cancelled", "stopped"] | None = None
         self._work: asyncio.Task[None] | None = None
+        self._queued = asyncio.Event()
         self._unstored: list[ServerEvent] = []
         self._stored = stream.count
 
-    async def work(self, chunks: AsyncGenerator[bytes], on_event: Callable[[], None]) -> None:
-        """Take the whole answer; its end, whatever it is, becomes the last events."""
-        self._work = asyncio.create_task(self._consume(chunks, on_event))
+    @asynccontextmanager
+    async def working(self, answer: Answer, on_event: Callable[[], None]) -> AsyncGenerator[None]:
+        """Work on the answer for the length of this context; nothing is taken before `queue`.
+
+        Raises:
+            HeadraceError: The call is refused.
+        """
+        work = self._work = asyncio.create_task(self._consume(answer.chunks, on_event))
         if self.cut is not None:
-            self._work.cancel()
+            work.cancel()
+        try:
+            await asyncio.wait({work, answer.opened}, return_when=asyncio.FIRST_COMPLETED)
+            if not answer.opened.done() and isinstance(_broken(work), HeadraceError):
+                await work
+            yield
+        finally:
+            work.cancel()
+            await asyncio.wait({work})
+
+    async def worked(self) -> None:
+        """Wait for the whole answer; its end, whatever it is, becomes the last events."""
+        assert self._work is not None  # noqa: S101 - within `working`
         await asyncio.wait({self._work})
         if not self.stream.ended:
             self._unstored += self._last(self._work)
@@ -78,6 +104,7 @@ class Run:
     def queue(self) -> EventBatch | None:
         """The events of a response that has to wait, to be stored with it."""
         self._unstored += self.stream.queue()
+        self._queued.set()
         self.row = msgspec.structs.replace(
             self.row, status="queued", response=self.stream.response.decode()
         )
@@ -114,6 +141,7 @@ class Run:
     async def _consume(self, chunks: AsyncGenerator[bytes], on_event: Callable[[], None]) -> None:
         async with aclosing(chunks):
             async for chunk in chunks:
+                await self._queued.wait()
                 self._unstored += self.stream.take(chunk)
                 on_event()
 
@@ -122,7 +150,7 @@ class Run:
             return self.stream.cancel()
         if self.cut == "stopped":
             return self.stream.fail(EngineFailed(_STOPPED))
-        broken = None if work.cancelled() else work.exception()
+        broken = _broken(work)
         if isinstance(broken, HeadraceError):
             return self.stream.fail(broken)
         if broken is not None:
@@ -165,7 +193,7 @@ class Background:
                 with contextlib.suppress(asyncio.CancelledError):
                     await keeper
 
-    def start(self, run: Run, call: Chunks) -> None:
+    def start(self, run: Run, call: Answering) -> None:
         """Work on a response; its feed tells what becomes of it, also a refusal of the call."""
         self._runs[run.row.id] = run
         task = asyncio.create_task(self._see_through(run, call))
@@ -183,12 +211,12 @@ class Background:
             run.stop("cancelled")
             await run.feed.finished()
 
-    async def _see_through(self, run: Run, call: Chunks) -> None:
+    async def _see_through(self, run: Run, call: Answering) -> None:
         refusal: HeadraceError | None = None
         try:
-            async with call as chunks:
+            async with call as answer, run.working(answer, self._dirty.set):
                 await self._add(run)
-                await run.work(chunks, self._dirty.set)
+                await run.worked()
             await self._finish(run)
         except HeadraceError as error:
             refusal = error
@@ -261,6 +289,11 @@ class Background:
             except StoreError:
                 _log.exception("responses whose time is over could not be deleted")
             await asyncio.sleep(_REAP_EVERY_S)
+
+
+def _broken(work: asyncio.Task[None]) -> BaseException | None:
+    """What ended a task before its time, if it was not cancelled."""
+    return work.exception() if work.done() and not work.cancelled() else None
 
 
 def _mend(connection: Connection, now_ns: int) -> None:

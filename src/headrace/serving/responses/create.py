@@ -10,6 +10,7 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from functools import partial
 
 import msgspec
 
@@ -28,7 +29,7 @@ from headrace.serving.engine import Passed
 from headrace.serving.gateway import Gateway
 from headrace.serving.generate import Generate
 from headrace.serving.idempotency import Idempotency
-from headrace.serving.responses.background import Background, Run
+from headrace.serving.responses.background import Answer, Background, Run
 from headrace.serving.responses.past import (
     Past,
     Wish,
@@ -288,10 +289,12 @@ class Create(_Leaning):
     @asynccontextmanager
     async def _admitted(
         self, exchange: Exchange, turn: _Turn, response_id: str
-    ) -> AsyncGenerator[AsyncGenerator[bytes]]:
+    ) -> AsyncGenerator[Answer]:
         async with self._call(turn) as generation:
             exchange.call, exchange.generation_id = generation.call, generation.id
-            yield self._chunks(turn, generation, response_id)
+            opened = asyncio.get_running_loop().create_future()
+            generation.call.on_opened = partial(opened.set_result, None)
+            yield Answer(self._chunks(turn, generation, response_id), opened)
 
     async def _chunks(
         self, turn: _Turn, generation: Generation, response_id: str
