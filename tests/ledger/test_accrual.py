@@ -78,6 +78,17 @@ class Office(msgspec.Struct):
         self.clock.move(duration_ns)
         share.end()
 
+    def pay(self, nano: int) -> None:
+        """Write down what a call paid for its share of the time."""
+        paid = Posted(
+            id="call",
+            organisation_id=self.scope.organisation_id,
+            kind="adjustment",
+            time_ns=self.clock.now_ns(),
+            entries=(Entry("cogs:tiny", nano), Entry("capacity:local", -nano)),
+        )
+        self.journal.append(POSTED, paid)
+
     def posted(self) -> list[Posted]:
         return [
             msgspec.json.decode(one.data, type=Posted)
@@ -86,7 +97,11 @@ class Office(msgspec.Struct):
         ]
 
     def hours(self) -> list[HardwareHour]:
-        return [msgspec.convert(one.detail, HardwareHour) for one in self.posted()]
+        return [
+            msgspec.convert(one.detail, HardwareHour)
+            for one in self.posted()
+            if one.kind == "accrual"
+        ]
 
     async def books(self) -> dict[str, int]:
         await Projector(self.database, self.journal).catch_up()
@@ -141,15 +156,7 @@ async def test_what_calls_paid_is_not_idle(office: Office) -> None:
     await office.set()
     accrual = office.accrual()
     await accrual.start()
-    # As the entries of a call: a quarter of an hour of it is paid for.
-    paid = Posted(
-        id="call",
-        organisation_id=office.scope.organisation_id,
-        kind="adjustment",
-        time_ns=START_NS,
-        entries=(Entry("cogs:tiny", 975_000_000), Entry("capacity:local", -975_000_000)),
-    )
-    office.journal.append(POSTED, paid)
+    office.pay(975_000_000)  # a quarter of an hour
     office.use(HOUR_NS // 4)
     office.clock.move(HOUR_NS - HOUR_NS // 4)
     await accrual.tick()
@@ -217,6 +224,25 @@ async def test_first_terms_hold_from_their_time_on(office: Office) -> None:
     (hour,) = office.hours()
     assert hour.up_ns == HOUR_NS // 4
     assert hour.cost_nano == 900_000_000 + 25_000_000
+
+
+async def test_calls_under_the_first_terms_are_not_idle_time_before_them(office: Office) -> None:
+    accrual = office.accrual()
+    await accrual.start()
+    office.use(MINUTE_NS)
+    await office.set()
+    office.use(MINUTE_NS)
+    office.pay(65_000_000)
+    await accrual.tick()
+    (before,) = office.hours()
+    assert (before.up_ns, before.cost_nano, before.idle_nano) == (MINUTE_NS, 0, 0)
+    assert "idle:local" not in await office.books()
+    office.clock.move(HOUR_NS // 4)
+    await accrual.stop()
+    _, after = office.hours()
+    assert after.idle_nano == after.cost_nano - 65_000_000 > 0
+    books = await office.books()
+    assert (books["capacity:local"], books["idle:local"]) == (0, after.idle_nano)
 
 
 async def test_measured_energy_is_split_where_terms_change(office: Office) -> None:

@@ -212,10 +212,8 @@ class Accrual:
         if await self._database.read(lambda connection: postings.exists(connection, identifier)):
             return  # by a process that was killed before it could note that
         capacity = f"capacity:{name}"
-        found = await self._database.read(
-            lambda connection: balances.every(connection, self._scope)
-        )
-        before_nano = sum(one.amount_nano for one in found if one.name == capacity)
+        # Before a machine's first terms no call pays: what stands there is of the part after it.
+        before_nano = 0 if terms is None else await self._balance_nano(capacity)
         fixed_nano, energy_nano = _costs(terms, part)
         cost_nano = fixed_nano + energy_nano
         idle_nano = before_nano + cost_nano
@@ -246,6 +244,12 @@ class Accrual:
                 detail=msgspec.structs.asdict(hour),
             )
         )
+
+    async def _balance_nano(self, account: str) -> int:
+        found = await self._database.read(
+            lambda connection: balances.every(connection, self._scope)
+        )
+        return sum(one.amount_nano for one in found if one.name == account)
 
     async def _post_assets(self) -> None:
         """Assets whose posting a dead process left out."""

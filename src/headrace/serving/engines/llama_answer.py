@@ -24,8 +24,8 @@ from headrace.serving.engines.llama_constraint import Constraint
 from headrace.serving.engines.llama_http import Chunk, Probability
 from headrace.serving.engines.llama_prompt import shown_tools
 from headrace.serving.engines.llama_transcript import Transcript
-from headrace.serving.toolcalls import AnswerParser, Opened, Piece
-from headrace.serving.toolcalls_forms import PRESERVED_TOKENS
+from headrace.wire.toolcalls import AnswerParser, Opened, Piece
+from headrace.wire.toolcalls_forms import PRESERVED_TOKENS
 
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "frequency_penalty", "presence_penalty")
 _TOKEN_ID = re.compile(r"[0-9]{1,9}")

@@ -7,7 +7,7 @@ import msgspec
 from headrace.core.events import Delta, Event, Failed, Finished, TokenLogprob
 from headrace.core.messages import Text, Thinking, ToolCall
 from headrace.core.requests import Request
-from headrace.serving.toolcalls import AnswerParser, Piece
+from headrace.wire.toolcalls import AnswerParser, Piece
 
 
 class TextReader:

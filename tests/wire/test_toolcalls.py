@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from headrace.core.events import Delta, fold
 from headrace.core.messages import Part, Text, Thinking, ToolCall
 from headrace.core.requests import JsonSchema
-from headrace.serving.toolcalls import AnswerParser, Opened, Piece
+from headrace.wire.toolcalls import AnswerParser, Opened, Piece
 
 CALL = '{"name": "look", "arguments": {"at": "a } \\" {", "n": [1, {"x": 2}]}}'
 ARGUMENTS = '{"at": "a } \\" {", "n": [1, {"x": 2}]}'

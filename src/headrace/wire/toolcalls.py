@@ -15,7 +15,7 @@ import msgspec
 
 from headrace.core.messages import Text, Thinking, ToolCall
 from headrace.core.requests import JsonSchema
-from headrace.serving.toolcalls_candidate import (
+from headrace.wire.toolcalls_candidate import (
     Candidate,
     Channel,
     Head,
@@ -23,7 +23,7 @@ from headrace.serving.toolcalls_candidate import (
     Refused,
     Whole,
 )
-from headrace.serving.toolcalls_forms import (
+from headrace.wire.toolcalls_forms import (
     BARE,
     CHANNEL_ENDS,
     CHANNEL_FIRST,
@@ -35,8 +35,8 @@ from headrace.serving.toolcalls_forms import (
     Form,
     form_at,
 )
-from headrace.serving.toolcalls_json import BracketEnd
-from headrace.serving.toolcalls_xml import XmlArguments
+from headrace.wire.toolcalls_json import BracketEnd
+from headrace.wire.toolcalls_xml import XmlArguments
 
 Piece = Text | Thinking | ToolCall
 """More of an answer. A tool call with an id begins a new one; without, it is more arguments."""

@@ -6,9 +6,9 @@ from collections.abc import Collection
 
 import msgspec
 
-from headrace.serving import toolcalls_json as in_json
-from headrace.serving import toolcalls_python as in_python
-from headrace.serving.toolcalls_forms import (
+from headrace.wire import toolcalls_json as in_json
+from headrace.wire import toolcalls_python as in_python
+from headrace.wire.toolcalls_forms import (
     BARE,
     CHANNEL,
     CHANNEL_FIRST,
