@@ -246,6 +246,15 @@ async def test_changes_are_written_down_without_addresses(office: Office):
     assert "example.com" not in json.dumps(told)
 
 
+async def test_a_reason_that_nobody_knows_is_told_the_known_ones(office: Office):
+    body = {"generation_id": "x", "reason": "whim"}
+    refused = await office.ask("POST", "/admin/refunds", body)
+    assert (refused.status, refused.json()["error"]["kind"]) == (400, "invalid_request")
+    message = refused.json()["error"]["message"]
+    assert "$.reason" in message
+    assert "one of: duplicate, failed, goodwill, other, test, wrong" in message
+
+
 async def test_a_refund_gives_back_what_was_charged_once(office: Office):
     await office.ask("POST", "/admin/budgets", terms())
     call = await office.call(1_000)
