@@ -335,8 +335,15 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 
 def _workers(running: Running) -> list[int]:
-    found = [(pid, Path(f"/proc/{pid}/cmdline")) for pid in running.engine_pids()]
-    return [pid for pid, line in found if b"headrace.up.workers.main" in line.read_bytes()]
+    return [pid for pid in running.engine_pids() if b"up.workers.main" in _command_line(pid)]
+
+
+def _command_line(pid: int) -> bytes:
+    """What a process was started with; empty for one that has ended meanwhile."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def _kill(pids: list[int]) -> int:
