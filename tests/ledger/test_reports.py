@@ -15,6 +15,7 @@ from headrace.ledger.prices import Rates
 from headrace.ledger.projection import Projector
 from headrace.ledger.records import OUTCOME, POSTED, Entry, Outcome, Posted
 from headrace.ledger.report_commands import main
+from headrace.ledger.report_tables import unit_usd
 from headrace.ledger.reports.breakeven import breakeven
 from headrace.ledger.reports.burn import burn
 from headrace.ledger.reports.cache import cache
@@ -356,6 +357,24 @@ def test_every_word_answers_in_the_terminal(
         flags = ["--csv", "--since", "2026-01-01", "--until", "2026-02-01", "--data", str(tmp_path)]
         assert main([word, *flags]) == 0
         assert capsys.readouterr().out.startswith(",".join(REPORTS[word].shape.__struct_fields__))
+
+
+@pytest.mark.parametrize(
+    ("nano", "told"),
+    [
+        (None, "-"),
+        (0, "$0.00"),
+        (7, "$0.000000007"),
+        (213_456, "$0.000213"),
+        (-213_500, "-$0.000214"),
+        (9_996_000, "$0.01"),
+        (12_345_678, "$0.0123"),
+        (4_567_000_000, "$4.57"),
+        (1_234_567_000_000, "$1234.57"),
+    ],
+)
+def test_unit_costs_keep_their_first_figures(nano: int | None, told: str):
+    assert unit_usd(nano) == told
 
 
 def test_days_that_are_none_are_refused(sqlite_database: Database, tmp_path: Path):

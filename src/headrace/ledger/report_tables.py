@@ -28,6 +28,7 @@ _NS_PER_S = 1_000_000_000
 _NS_PER_HOUR = 3_600 * _NS_PER_S
 _MJ_PER_WH = 3_600_000
 _CENT_NANO = 10_000_000
+_FIGURES = 3
 _BASIS_POINTS = 100
 
 
@@ -76,6 +77,16 @@ def usd(nano: int | None) -> str:
     return f"{sign}${cents // 100:,}.{cents % 100:02d}"
 
 
+def unit_usd(nano: int | None) -> str:
+    """What one of something comes to: its first three figures, and cents at least."""
+    if nano is None:
+        return UNKNOWN
+    size = abs(nano)
+    unit = min(10 ** max(0, len(str(size)) - _FIGURES), _CENT_NANO)
+    rounded = (size + unit // 2) // unit * unit
+    return format_usd(NanoDollars(-rounded if nano < 0 else rounded))
+
+
 def count(value: int | None) -> str:
     """A number with its thousands apart."""
     return UNKNOWN if value is None else f"{value:,}"
@@ -121,14 +132,14 @@ def show_units(report: Units) -> None:
     models = (
         Column[ModelUnit]("model", lambda row: row.model_id, right=False),
         Column[ModelUnit]("tokens", lambda row: count(row.tokens)),
-        Column[ModelUnit]("charged per 1,000", lambda row: usd(row.price_per_thousand_nano)),
-        Column[ModelUnit]("cost per 1,000", lambda row: usd(row.cost_per_thousand_nano)),
+        Column[ModelUnit]("charged per 1,000", lambda row: unit_usd(row.price_per_thousand_nano)),
+        Column[ModelUnit]("cost per 1,000", lambda row: unit_usd(row.cost_per_thousand_nano)),
     )
     changes = (
         Column[ChangeUnit]("model", lambda row: row.model_id or "all", right=False),
         Column[ChangeUnit]("accepted changes", lambda row: count(row.accepted)),
-        Column[ChangeUnit]("charged per change", lambda row: usd(row.price_per_change_nano)),
-        Column[ChangeUnit]("cost per change", lambda row: usd(row.cost_per_change_nano)),
+        Column[ChangeUnit]("charged per change", lambda row: unit_usd(row.price_per_change_nano)),
+        Column[ChangeUnit]("cost per change", lambda row: unit_usd(row.cost_per_change_nano)),
     )
     accepted = (*report.changes, report.all_changes)
     span = _span(report.from_ns, report.to_ns)
@@ -171,7 +182,9 @@ def show_payback(report: Payback) -> None:
         Column[PaybackRow]("training", lambda row: usd(row.cost_nano)),
         Column[PaybackRow]("earned", lambda row: usd(row.earned_nano)),
         Column[PaybackRow]("left", lambda row: usd(row.left_nano)),
-        Column[PaybackRow]("left per 1M tokens", lambda row: usd(row.left_per_million_tokens_nano)),
+        Column[PaybackRow](
+            "left per 1M tokens", lambda row: unit_usd(row.left_per_million_tokens_nano)
+        ),
         Column[PaybackRow]("a day", lambda row: usd(row.per_day_nano)),
         Column[PaybackRow]("days left", lambda row: count(row.days_left)),
         Column[PaybackRow](
@@ -212,8 +225,8 @@ def show_breakeven(report: Breakeven) -> None:
         Column[BreakevenRow]("model", lambda row: row.model_id, right=False),
         Column[BreakevenRow]("beside", lambda row: row.provider, right=False),
         Column[BreakevenRow]("tokens/s", lambda row: count(row.tokens_per_s)),
-        Column[BreakevenRow]("ours per 1M", lambda row: usd(row.own_per_million_nano)),
-        Column[BreakevenRow]("theirs per 1M", lambda row: usd(row.provider_per_million_nano)),
+        Column[BreakevenRow]("ours per 1M", lambda row: unit_usd(row.own_per_million_nano)),
+        Column[BreakevenRow]("theirs per 1M", lambda row: unit_usd(row.provider_per_million_nano)),
         Column[BreakevenRow](
             "cheaper from tokens a day", lambda row: count(row.breakeven_tokens_per_day)
         ),
