@@ -1,0 +1,126 @@
+"""What the screen acts on: a session, and a desk of callables around it.
+
+`code/build.py` puts both together. The screen imports neither of the modules behind them.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import msgspec
+
+from headrace.agent.entries import Entry
+from headrace.agent.progress import End, Human, Listener
+
+MODES = ("default", "acceptEdits", "plan")
+"""The modes that shift+tab cycles through; `bypassPermissions` joins if it was started with."""
+
+
+class Talk(Protocol):
+    """What the screen needs of `agent.session.Session`."""
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Have each progress told to `listener`; the answer ends that."""
+        ...
+
+    async def turn(self, words: str) -> End:
+        """One turn of the user, to its end. Failures are told as progress."""
+        ...
+
+    def interrupt(self) -> None:
+        """End the running turn at once."""
+        ...
+
+    def queue(self, text: str) -> None:
+        """Say `text` at the next gap between tool calls, or when the turn would end."""
+        ...
+
+    def branch(self) -> tuple[Entry, ...]:
+        """The session so far."""
+        ...
+
+    async def rewind(self, entry_id: str, *, files: bool, conversation: bool) -> str:
+        """Go back to before this entry; the answer says in a line what was put back."""
+        ...
+
+    async def compact(self, *, summary: str | None = None, hints: str = "") -> str:
+        """Put a summary in the place of older entries, `summary` if it is given; returns it."""
+        ...
+
+    async def set_model(self, name: str) -> None:
+        """Go on with another model."""
+        ...
+
+    def set_mode(self, mode: str) -> None:
+        """Go on in another permission mode."""
+        ...
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A session that can be resumed; `title` is its first words, `time_ns` when it was last used."""
+
+    id: str
+    title: str
+    time_ns: int
+
+
+class Ran(msgspec.Struct, frozen=True):
+    """How a command of the user's ended: what it printed, shortened, and its exit status."""
+
+    text: str
+    status: int | None
+    path: str | None = None
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """What the status line tells. `context_left` is a share from 0 to 1, None where unknown."""
+
+    model: str
+    mode: str
+    cost_nano: int | None = None
+    context_left: float | None = None
+
+
+class Desk(msgspec.Struct, kw_only=True):
+    """A session and all that commands do about it. What raises HeadraceError is shown as a line.
+
+    Attributes:
+        session: The one that the person talks to.
+        status: The status line as it stands now; asked after each logged entry. Cheap.
+        workspace: Absolute path of the folder, for `@` and the head line.
+        bill: The text of `/cost`.
+        permissions: The text of `/permissions`: rules, their scopes, the mode.
+        why: The text of `/why`: the last so many decisions, one line each.
+        models: The names that `/model` offers.
+        kept: The sessions that `/resume` offers, newest first.
+        resume: Go on with a kept session; returns the desk to go on with.
+        clear: Begin anew in the same folder; returns the desk to go on with.
+        export: Write the conversation to a file (None: one is named for it); returns its path.
+        shell: Run a command of the user's in the sandbox, telling its output while it comes.
+            Cancelled when interrupted. Its result is also told to the model with the next turn.
+        init_words: What `/init` says to the model.
+        files: Paths below the workspace for `@`, relative, at most some 20,000.
+        close: Give back what the session holds.
+        may_bypass: Whether shift+tab also reaches `bypassPermissions`.
+    """
+
+    session: Talk
+    status: Callable[[], Status]
+    workspace: str
+    bill: Callable[[], str]
+    permissions: Callable[[], str]
+    why: Callable[[int], str]
+    models: Callable[[], Awaitable[tuple[str, ...]]]
+    kept: Callable[[], tuple[Kept, ...]]
+    resume: Callable[[str], Awaitable["Desk"]]
+    clear: Callable[[], Awaitable["Desk"]]
+    export: Callable[[str | None], str]
+    shell: Callable[[str, Callable[[str], None]], Awaitable[Ran]]
+    init_words: str
+    files: Callable[[], tuple[str, ...]]
+    close: Callable[[], Awaitable[None]]
+    may_bypass: bool = False
+
+
+Build = Callable[[Human, Callable[[str], None]], Awaitable[Desk]]
+"""Puts a desk together while the person already types: takes who can be asked and what tells a
+line of progress ("starting the engine …")."""
