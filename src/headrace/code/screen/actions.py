@@ -56,7 +56,7 @@ class Talk(Protocol):
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """A session that can be resumed; `title` is its first words, `time_ns` when it was last used."""
+    """A session to resume; `title` is its first words, `time_ns` when it was last used."""
 
     id: str
     title: str
