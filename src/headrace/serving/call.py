@@ -40,6 +40,46 @@ class Call:
     `on_opened` is called once it is admitted.
     """
 
+    # Thousands of them may stand open; attributes in a dict take a kilobyte more for each.
+    __slots__ = (
+        "_caller",
+        "_clock",
+        "_estimated",
+        "_first_token_ns",
+        "_opened_with",
+        "_produced",
+        "_started_ns",
+        "_thought",
+        "_told",
+        "_usage",
+        "ability",
+        "bounds",
+        "charge",
+        "conversation_id",
+        "dialect",
+        "error_kind",
+        "id",
+        "key_id",
+        "lineage",
+        "not_carried",
+        "on_opened",
+        "once",
+        "opened_ns",
+        "price_nano",
+        "priority",
+        "queued_as",
+        "route",
+        "scope",
+        "sent",
+        "settled",
+        "stop",
+        "streamed",
+        "target",
+        "trace",
+        "unbilled_tokens",
+        "waited_ns",
+    )
+
     def __init__(self, caller: Caller, route: Route, dialect: str, clock: Clock) -> None:
         self.id = new_id(clock)
         self.route = route
