@@ -160,6 +160,17 @@ async def test_books_and_changes(house: House):
     rest = await house.get(f"/admin/audit?before={page['next']}")
     assert [one["object_id"] for one in rest["events"]] == ["b0"]
     assert (await house.get("/admin/audit", "stranger"))["events"] == []
+    detail = {"node_id": "member", "team_id": None, "hard": True, "limit_nano": 5_000_000_000}
+    await log.note(house.people.owner, "limit.set", "member", **detail)
+    await log.note(house.people.owner, "price.set", "p1", target="tiny", effective_ns=0)
+    await log.note(house.people.owner, "account.erased", "gone", warn_percent=[50, 80])
+    await house.projector.catch_up()
+    said = (await house.get("/admin/audit?limit=3"))["events"]
+    assert [(one["actor"], one["did"], one["object"], one["told"]) for one in said] == [
+        ("Owner", "erased the person", "erased", "warn percent: 50 80"),
+        ("Owner", "set the price of", "tiny", "target: tiny, effective: 1970-01-01 00:00"),
+        ("Owner", "set a limit of", "Member", "node: Member, team: none, hard: yes, limit: $5.00"),
+    ]
     await house.get("/admin/audit", "member", 403)
     await house.get("/admin/balances", "member", 403)
 

@@ -14,14 +14,14 @@ from headrace.core.clock import SystemClock
 from headrace.core.errors import InvalidRequest, NotFound
 from headrace.core.scope import Scope
 from headrace.ledger import report_tables as tables
+from headrace.ledger.reports.changes import Change, changes
 from headrace.ledger.reports.index import REPORTS, Asked
 from headrace.ledger.reports.names import By
 from headrace.ledger.reports.span import span_of
 from headrace.ledger.reports.sums import Same
 from headrace.ledger.reports.table import to_csv
 from headrace.ledger.verdict import Verdict
-from headrace.store import accounts, audit, balances
-from headrace.store.audit import Event
+from headrace.store import accounts, balances
 from headrace.store.balances import Balance
 from headrace.store.database import Database
 
@@ -100,7 +100,7 @@ def main(arguments: list[str]) -> int:
     elif flags.word == "audit":
         if flags.limit < 1:
             raise InvalidRequest("--limit must be at least 1")
-        found = _read(settings, lambda c, scope: audit.recent(c, scope, limit=flags.limit))
+        found = _read(settings, lambda c, scope: changes(c, scope, limit=flags.limit))
         _audit(found, as_json=flags.json)
     else:
         _report(settings, flags)
@@ -137,12 +137,9 @@ def _balances(found: tuple[Balance, ...], *, as_json: bool) -> None:
         tables.show_balances(found)
 
 
-def _audit(found: tuple[Event, ...], *, as_json: bool) -> None:
+def _audit(found: tuple[Change, ...], *, as_json: bool) -> None:
     if as_json:
-        events = [msgspec.structs.asdict(one) for one in found]
-        for event in events:
-            event["detail"] = msgspec.Raw(event["detail"].encode())
-        _write(msgspec.json.encode({"events": events}).decode())
+        _write(msgspec.json.encode({"events": found}).decode())
     else:
         tables.show_audit(found)
 

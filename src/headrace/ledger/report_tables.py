@@ -12,13 +12,13 @@ from headrace.core.money import NanoDollars, format_usd
 from headrace.ledger.reports.breakeven import Breakeven, BreakevenRow
 from headrace.ledger.reports.burn import BudgetBurn, Burn, Rate
 from headrace.ledger.reports.cache import Cache, CacheRow
+from headrace.ledger.reports.changes import Change
 from headrace.ledger.reports.machines import MachineRow, Machines
 from headrace.ledger.reports.margin import Margin, MarginRow
 from headrace.ledger.reports.payback import Payback, PaybackRow
 from headrace.ledger.reports.span import day_of
 from headrace.ledger.reports.spend import Spend, SpendRow
 from headrace.ledger.reports.units import ChangeUnit, ModelUnit, Units
-from headrace.store.audit import Event
 from headrace.store.balances import Balance
 
 UNKNOWN = "-"
@@ -287,14 +287,13 @@ def show_balances(found: Sequence[Balance]) -> None:
     _print(table(columns, (*found, total)))
 
 
-def show_audit(found: Sequence[Event]) -> None:
-    """Who changed what."""
+def show_audit(found: Sequence[Change]) -> None:
+    """Who changed what; `--json` tells the ids."""
     columns = (
-        Column[Event]("time (UTC)", lambda row: when(row.time_ns), right=False),
-        Column[Event]("who", lambda row: row.actor_id, right=False),
-        Column[Event]("what", lambda row: row.action, right=False),
-        Column[Event]("of", lambda row: row.object_id, right=False),
-        Column[Event]("detail", lambda row: row.detail, right=False),
+        Column[Change]("time (UTC)", lambda row: when(row.time_ns), right=False),
+        Column[Change]("who", lambda row: row.actor, right=False),
+        Column[Change]("did", lambda row: f"{row.did} {row.object}", right=False),
+        Column[Change]("detail", lambda row: row.told, right=False),
     )
     _print(table(columns, found) if found else "nothing was changed yet")
 

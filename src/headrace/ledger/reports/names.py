@@ -34,13 +34,18 @@ def names(
 
 def node_names(connection: Connection, scope: Scope, nodes: Collection[str]) -> Mapping[str, str]:
     """The names of nodes of the account tree, of whatever kind they are."""
-    known: dict[str, str] = {}
+    known = known_nodes(connection, scope, nodes)
+    return {node: known.get(node) or ERASED for node in nodes}
+
+
+def known_nodes(connection: Connection, scope: Scope, nodes: Collection[str]) -> dict[str, str]:
+    """The names of those of these ids that are nodes of the account tree."""
     query = select(organisation.c.id, organisation.c.name)
-    known |= _pairs(connection, query.where(organisation.c.id == scope.organisation_id))
+    known = _pairs(connection, query.where(organisation.c.id == scope.organisation_id))
     kinds: tuple[By, ...] = ("team", "account", "key")
     for by in kinds:
         known |= _known(connection, scope, by, sorted(nodes))
-    return {node: known.get(node) or ERASED for node in nodes}
+    return known
 
 
 def _known(connection: Connection, scope: Scope, by: By, identifiers: list[str]) -> dict[str, str]:

@@ -139,8 +139,8 @@ export interface Spend {
 }
 
 export interface AuditEvent {
-  id: string; actor_id: string; action: string; object_id: string; detail: unknown;
-  time_ns: number;
+  id: string; time_ns: number; actor_id: string; actor: string; action: string; did: string;
+  object_id: string; object: string; told: string;
 }
 
 export interface Balance { name: string; amount_nano: Nano; entries: number }
