@@ -118,19 +118,12 @@ async def _join(ground: Ground, served: Served, own_url: str, workers_pages: Pag
     metrics = Metrics(settings.metrics_keys_max)
     pool = Pool(served.places, memory_bytes_max=served.memory_bytes_max, clock=clock)
     gateway = _make_gateway(ground, served, pool, metrics, files)
-    batches = Batches(
-        gateway,
-        files,
-        holder=keys.holder,
-        settings=settings,
-        clock=clock,
-        charged=Tries(ground.database, ground.journal.directory).charged,
-    )
+    batches = _make_batches(ground, gateway, files)
     responses = Responses(ground.database, settings, clock)
     first_key = await _first_key(keys, home)
     operator = await keys.rotate(home.owner, "commands of this machine", "terminal")
     chat = await _make_chat(ground, own_url)
-    routes = [
+    routes = (
         *api_routes(
             gateway,
             find_key=keys.authenticate,
@@ -143,33 +136,21 @@ async def _join(ground: Ground, served: Served, own_url: str, workers_pages: Pag
             workers_pages=workers_pages,
         ),
         *admin_routes(ground, gateway, workers_pages),
-        outcome_route(
-            ground.journal,
-            authenticator(keys.authenticate),
-            clock,
-            models=lambda: [model.id for model in gateway.models()],
-        ),
+        _outcomes(ground, gateway),
         openapi_route(),
         *chat.routes(),
-    ]
+    )
     app = create_app(
         routes,
         doorman=_Doorman(ground.sessions, keys, operator),
         allowed_hosts=frozenset(settings.allowed_hosts) | {settings.host},
         not_found=not_found(clock),
     )
-    run = runfile.RunFile(
-        url=ground.url,
-        pid=os.getpid(),
-        process_start=runfile.process_start(os.getpid()) or "",
-        credential=operator.secret,
-        started_ns=clock.now_ns(),
-    )
     link_path = f"/signin?token={await ground.sessions.make_link(home.owner)}"
     return House(
         app,
-        tuple(routes),
-        run,
+        routes,
+        _run_file(ground, operator),
         first_key,
         link_path,
         gateway,
@@ -179,6 +160,36 @@ async def _join(ground: Ground, served: Served, own_url: str, workers_pages: Pag
         responses,
         ground.books.terms.worker_ended,
         keys,
+    )
+
+
+def _make_batches(ground: Ground, gateway: Gateway, files: FileStore) -> Batches:
+    return Batches(
+        gateway,
+        files,
+        holder=ground.keys.holder,
+        settings=ground.settings,
+        clock=ground.clock,
+        charged=Tries(ground.database, ground.journal.directory).charged,
+    )
+
+
+def _outcomes(ground: Ground, gateway: Gateway) -> RuledRoute:
+    return outcome_route(
+        ground.journal,
+        authenticator(ground.keys.authenticate),
+        ground.clock,
+        models=lambda: [model.id for model in gateway.models()],
+    )
+
+
+def _run_file(ground: Ground, operator: NewKey) -> runfile.RunFile:
+    return runfile.RunFile(
+        url=ground.url,
+        pid=os.getpid(),
+        process_start=runfile.process_start(os.getpid()) or "",
+        credential=operator.secret,
+        started_ns=ground.clock.now_ns(),
     )
 
 

@@ -131,13 +131,21 @@ _UPLOAD: dict[str, Any] = {
 }
 
 
+_FILES: dict[str, Any] = {
+    "family": "Files",
+    "rule": Rule.KEY,
+    "faults": RESOURCE_FAULTS,
+    "fault": BOTH,
+}
+
+
 def _either(text: str, openai: type, anthropic: type) -> dict[int, Reply]:
     return {200: Reply(text, {"application/json": (openai, anthropic)})}
 
 
 def operations() -> list[Operation]:
     """Models and files."""
-    return [*_models(), *_files()]
+    return [*_models(), *_files(), *_file()]
 
 
 def _models() -> list[Operation]:
@@ -176,13 +184,6 @@ def _models() -> list[Operation]:
 
 
 def _files() -> list[Operation]:
-    one = place("file_id", "A file, by either dialect's id.")
-    shared: dict[str, Any] = {
-        "family": "Files",
-        "rule": Rule.KEY,
-        "faults": RESOURCE_FAULTS,
-        "fault": BOTH,
-    }
     number = {"type": "integer", "minimum": 1, "maximum": 10_000}
     return [
         Operation(
@@ -194,7 +195,7 @@ def _files() -> list[Operation]:
             body=_UPLOAD,
             media_type="multipart/form-data",
             replies=_either("The file.", File, AnthropicFile),
-            **shared,
+            **_FILES,
         ),
         Operation(
             method="GET",
@@ -217,8 +218,14 @@ def _files() -> list[Operation]:
                 ),
             ),
             replies=_either("A page of files.", Files, AnthropicFiles),
-            **shared,
+            **_FILES,
         ),
+    ]
+
+
+def _file() -> list[Operation]:
+    one = place("file_id", "A file, by either dialect's id.")
+    return [
         Operation(
             method="GET",
             path=_FILE,
@@ -226,7 +233,7 @@ def _files() -> list[Operation]:
             summary="What is known of a file.",
             parameters=(EITHER, one),
             replies=_either("The file.", File, AnthropicFile),
-            **shared,
+            **_FILES,
         ),
         Operation(
             method="GET",
@@ -235,7 +242,7 @@ def _files() -> list[Operation]:
             summary="Its contents.",
             parameters=(EITHER, one),
             replies={200: Reply("The bytes, of the type it came with.", {"*/*": {}})},
-            **shared,
+            **_FILES,
         ),
         Operation(
             method="DELETE",
@@ -244,6 +251,6 @@ def _files() -> list[Operation]:
             summary="Delete a file.",
             parameters=(EITHER, one),
             replies=_either("It is gone.", FileDeleted, AnthropicFileDeleted),
-            **shared,
+            **_FILES,
         ),
     ]

@@ -294,9 +294,13 @@ class Page(msgspec.Struct):
     has_more: bool
 
 
+_RESPONSES: dict[str, Any] = {"family": "Responses", "rule": Rule.KEY, "fault": OPENAI}
+_ANSWERED = Reply("The response.", {"application/json": Response}, ResponseEvent)
+
+
 def operations() -> list[Operation]:
     """Every operation of OpenAI's dialects alone."""
-    return [*_chat(), *_responses(), *_others(), *_batches()]
+    return [*_chat(), *_responses(), *_stored_responses(), *_others(), *_batches()]
 
 
 def _chat() -> list[Operation]:
@@ -328,15 +332,13 @@ def _chat() -> list[Operation]:
 
 
 def _responses() -> list[Operation]:
-    one = place("response_id", "A stored response.")
-    response = Reply("The response.", {"application/json": Response}, ResponseEvent)
     # What the stateless decoder refuses of these, the endpoint with a memory takes.
     refused = {
         name: why
         for name, why in openai_responses_request.REFUSED_FIELDS.items()
         if name != "previous_response_id"
     }
-    shared: dict[str, Any] = {"family": "Responses", "rule": Rule.KEY, "fault": OPENAI}
+    shared: dict[str, Any] = _RESPONSES | {"faults": OPENAI_CALL_FAULTS}
     return [
         Operation(
             method="POST",
@@ -348,8 +350,7 @@ def _responses() -> list[Operation]:
             example={"model": "qwen3-0.6b", "input": "Hello"},
             ignored=openai_responses_request.IGNORED_FIELDS,
             refused=refused,
-            replies={200: response},
-            faults=OPENAI_CALL_FAULTS,
+            replies={200: _ANSWERED},
             **shared,
         ),
         Operation(
@@ -363,9 +364,15 @@ def _responses() -> list[Operation]:
             ignored=openai_responses_request.IGNORED_FIELDS,
             refused=refused,
             replies={200: Reply("The count.", {"application/json": InputTokens})},
-            faults=OPENAI_CALL_FAULTS,
             **shared,
         ),
+    ]
+
+
+def _stored_responses() -> list[Operation]:
+    one = place("response_id", "A stored response.")
+    shared: dict[str, Any] = _RESPONSES | {"faults": RESOURCE_FAULTS}
+    return [
         Operation(
             method="GET",
             path=_RESPONSE,
@@ -376,8 +383,7 @@ def _responses() -> list[Operation]:
                 query("stream", "Its events instead.", {"type": "boolean", "default": False}),
                 query("starting_after", "The last event seen.", {"type": "integer", "minimum": 0}),
             ),
-            replies={200: response},
-            faults=RESOURCE_FAULTS,
+            replies={200: _ANSWERED},
             **shared,
         ),
         Operation(
@@ -387,7 +393,6 @@ def _responses() -> list[Operation]:
             summary="Forget a response.",
             parameters=(one,),
             replies={200: Reply("It is gone.", {"application/json": Deleted})},
-            faults=RESOURCE_FAULTS,
             **shared,
         ),
         Operation(
@@ -397,7 +402,6 @@ def _responses() -> list[Operation]:
             summary="End a response that runs in the background.",
             parameters=(one,),
             replies={200: Reply("The response.", {"application/json": Response})},
-            faults=RESOURCE_FAULTS,
             **shared,
         ),
         Operation(
@@ -412,7 +416,6 @@ def _responses() -> list[Operation]:
                 query("order", "By age.", {"enum": ["asc", "desc"], "default": "desc"}),
             ),
             replies={200: Reply("A page of items.", {"application/json": ListOf})},
-            faults=RESOURCE_FAULTS,
             **shared,
         ),
     ]
