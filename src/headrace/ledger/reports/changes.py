@@ -30,7 +30,7 @@ _DID = {
     "key.revoked": "revoked the key",
     "limit.set": "set a limit of",
     "limit.removed": "removed a limit of",
-    "machine.set": "set what it costs: the machine",
+    "machine.set": "set the costs of",
     "password.set": "set the password of",
     "price.set": "set the price of",
     "price.updated": "read list prices of",
@@ -118,7 +118,7 @@ def _said(name: str, held: object, names: Mapping[str, str]) -> str:
     if isinstance(held, list):
         told = " ".join(map(str, held))  # pyright: ignore[reportUnknownArgumentType] - JSON
     elif held is None:
-        told = "none"
+        name, told = word if unit == "ns" else name, "none"
     elif isinstance(held, bool):
         told = "yes" if held else "no"
     elif unit == "nano" and isinstance(held, int):
