@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from headrace.agent.client import Client
+from headrace.agent.endpoint import Endpoint
 from headrace.core.errors import EngineUnavailable, Unauthenticated
 from headrace.core.events import Delta, Event, Failed, Finished, Started, fold
 from headrace.core.messages import Text, Thinking, ToolCall, user
@@ -18,6 +19,10 @@ from support.serving import Api, scripted, served_api
 
 ASK = Request(model="scripted", messages=(user("hi"),))
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def client_of(url: str, key: str, *, read_timeout_s: float = 600) -> Client:
+    return Client(Endpoint(base_url=url, key=key, ours=True), read_timeout_s=read_timeout_s)
 
 
 @pytest.fixture
@@ -53,7 +58,7 @@ async def collect(client: Client, request: Request) -> list[Event]:
 
 
 async def test_an_answer_arrives_whole(api: Api) -> None:
-    events = await collect(Client(api.url, api.key), asking("call"))
+    events = await collect(client_of(api.url, api.key), asking("call"))
     first, last = events[0], events[-1]
     assert isinstance(first, Started)
     assert isinstance(last, Finished)
@@ -68,7 +73,7 @@ async def test_an_answer_arrives_whole(api: Api) -> None:
 
 
 async def test_failures_arrive_as_the_last_event(api: Api) -> None:
-    client = Client(api.url, api.key)
+    client = client_of(api.url, api.key)
     *_, failed = await collect(client, asking("cut"))
     assert isinstance(failed, Failed)
     assert failed.kind == "engine_failed"
@@ -77,23 +82,23 @@ async def test_failures_arrive_as_the_last_event(api: Api) -> None:
     (missing,) = await collect(client, Request(model="none", messages=(user("hi"),)))
     assert isinstance(missing, Failed)
     assert missing.kind == "model_not_found"
-    (refused,) = await collect(Client(api.url, "hr-wrong"), ASK)
+    (refused,) = await collect(client_of(api.url, "hr-wrong"), ASK)
     assert isinstance(refused, Failed)
     assert refused.kind == "unauthenticated"
-    (odd,) = await collect(Client(api.url, "a\r\nb"), ASK)
+    (odd,) = await collect(client_of(api.url, "a\r\nb"), ASK)
     assert isinstance(odd, Failed)
     assert odd.kind == "invalid_request"
 
 
 async def test_models_and_readiness(api: Api) -> None:
-    client = Client(api.url, api.key)
+    client = client_of(api.url, api.key)
     (model,) = await client.models()
     assert (model.id, model.context_tokens) == ("scripted", 8192)
     assert model.abilities.tools
     assert await client.ready()
     with pytest.raises(Unauthenticated):
-        await Client(api.url, "hr-wrong").models()
-    nowhere = Client("http://127.0.0.1:9", "x")
+        await client_of(api.url, "hr-wrong").models()
+    nowhere = client_of("http://127.0.0.1:9", "x")
     assert not await nowhere.ready()
     with pytest.raises(EngineUnavailable):
         await nowhere.models()
@@ -102,7 +107,7 @@ async def test_models_and_readiness(api: Api) -> None:
 @pytest.mark.parametrize("text", ["silent", "endless"])
 async def test_closing_cancels_the_call_at_once(api: Api, text: str) -> None:
     """Also while the model reads the prompt and not one header has come."""
-    task = asyncio.create_task(collect(Client(api.url, api.key), asking(text)))
+    task = asyncio.create_task(collect(client_of(api.url, api.key), asking(text)))
     await asyncio.sleep(0.15)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -114,7 +119,7 @@ async def test_closing_cancels_the_call_at_once(api: Api, text: str) -> None:
 
 
 async def test_closing_the_generator_cancels_too(api: Api) -> None:
-    stream = Client(api.url, api.key).stream(asking("endless"))
+    stream = client_of(api.url, api.key).stream(asking("endless"))
     async for event in stream:
         if isinstance(event, Delta):
             break
@@ -165,7 +170,7 @@ async def test_a_broken_server_is_a_failure_in_words(sent: bytes, kind: str) -> 
         await writer.drain()
 
     async with server(serve) as url:
-        (failed,) = await collect(Client(url, "hr-x"), ASK)
+        (failed,) = await collect(client_of(url, "hr-x"), ASK)
     assert isinstance(failed, Failed)
     assert failed.kind == kind
     assert failed.message
@@ -177,6 +182,6 @@ async def test_a_silent_server_times_out() -> None:
             pass
 
     async with server(serve) as url:
-        (failed,) = await collect(Client(url, "hr-x", read_timeout_s=0.05), ASK)
+        (failed,) = await collect(client_of(url, "hr-x", read_timeout_s=0.05), ASK)
     assert isinstance(failed, Failed)
     assert failed.kind == "timed_out"

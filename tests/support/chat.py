@@ -14,6 +14,7 @@ from pyreqwest.http import Url
 from sqlalchemy import Connection
 
 from headrace.agent.client import Client
+from headrace.agent.endpoint import Endpoint
 from headrace.chat.app import Chat
 from headrace.core.clock import SystemClock
 from headrace.core.ids import new_id
@@ -213,7 +214,7 @@ async def served_chat(
         chat = Chat(
             database,
             sessions,
-            Client(api.url, key.secret),
+            Client(Endpoint(base_url=api.url, key=key.secret, ours=True)),
             sign=sign,
             clock=CLOCK,
             heartbeat_s=heartbeat_s,

@@ -11,6 +11,7 @@ from typing import TextIO
 import msgspec
 
 from headrace.agent.client import Client
+from headrace.agent.endpoint import Endpoint
 from headrace.agent.start import find_or_start, wait_ready
 from headrace.agent.terminal import neutral
 from headrace.config.settings import load_settings
@@ -101,7 +102,7 @@ async def _ask(
     data: Path, model: str | None, messages: tuple[Message, ...], *, as_json: bool
 ) -> None:
     run, fresh = await find_or_start(data, model)
-    client = Client(run.url, run.credential)
+    client = Client(Endpoint(base_url=run.url, key=run.credential, ours=True))
     await wait_ready(client)
     # A fresh one was told what to serve: `model` may be a source, and is the default there.
     chosen = await _default_model(client) if model is None or fresh else model

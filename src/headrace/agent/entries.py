@@ -53,10 +53,14 @@ class Said(msgspec.Struct, frozen=True, tag="said", omit_defaults=True):
 
 
 class Answered(msgspec.Struct, frozen=True, kw_only=True, tag="answered", omit_defaults=True):
-    """The model's answer, whole. `cost_nano` is what the ledger charged, None where unknown."""
+    """The model's answer, whole. `cost_nano` is what the ledger charged, None where unknown.
+
+    `written` is what the model wrote, where calls were found in its text or had to be mended.
+    """
 
     message: Message
     stop: str
+    written: Message | None = None
     usage: Usage = Usage()
     generation_id: str | None = None
     cost_nano: int | None = None
@@ -97,12 +101,16 @@ class Used(msgspec.Struct, frozen=True, kw_only=True, tag="used", omit_defaults=
 class Compacted(msgspec.Struct, frozen=True, kw_only=True, tag="compacted"):
     """From here on requests hold `summary` and the pinned words instead of what is older.
 
-    Entries from `keep_id` on stay as they are; None keeps none. Undone by rewinding before it.
+    Entries from `keep_id` on stay as they are; None keeps none. The last one of a branch counts,
+    so one with other words edits it, and one without any undoes it. `usage` is set where a model
+    wrote it.
     """
 
     summary: str
     pinned: tuple[str, ...] = ()
     keep_id: str | None = None
+    usage: Usage | None = None
+    cost_nano: int | None = None
 
 
 class Turned(msgspec.Struct, frozen=True, tag="turned"):

@@ -12,6 +12,7 @@ import msgspec
 from starlette.types import ASGIApp
 
 from headrace.agent.client import Client
+from headrace.agent.endpoint import Endpoint
 from headrace.chat.app import Chat
 from headrace.config import runfile
 from headrace.config.settings import Settings
@@ -222,7 +223,7 @@ async def _make_chat(ground: Ground, own_url: str) -> Chat:
     return Chat(
         ground.database,
         ground.sessions,
-        Client(own_url, key.secret),
+        Client(Endpoint(base_url=own_url, key=key.secret, ours=True)),
         sign=lambda account_id: sign(
             ground.pepper, key.id, account_id, clock.now_ns() // _NS_PER_S + _SIGNED_FOR_S
         ),
