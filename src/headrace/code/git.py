@@ -1,0 +1,144 @@
+"""Our own calls of git. They never run anything that a repository names.
+
+A repository's configuration can name programs for nearly everything: monitors, hooks, filters,
+external diffs, helpers of remotes. What can be switched off by name is switched off for every
+call. Filters have names of their own, so those that the repository defines are looked up first,
+which runs nothing, and emptied. The user's own configuration stays as it is.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import msgspec
+
+from headrace.core.errors import InvalidRequest, TimedOut
+
+_OFF = {
+    "core.fsmonitor": "false",
+    "core.hooksPath": "/dev/null",
+    "core.pager": "cat",
+    "core.sshCommand": "false",
+    "core.askPass": "",
+    "core.editor": "true",
+    "credential.helper": "",
+    "diff.external": "",
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+    "protocol.allow": "never",
+    "safe.bareRepository": "explicit",
+    "submodule.recurse": "false",
+    "status.submoduleSummary": "false",
+}
+_ENVIRONMENT = {
+    "GIT_ALLOW_PROTOCOL": "none",
+    "GIT_ASKPASS": "",
+    "GIT_ATTR_NOSYSTEM": "1",
+    "GIT_EDITOR": "true",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_PAGER": "cat",
+    "GIT_TERMINAL_PROMPT": "0",
+    "LC_ALL": "C.UTF-8",
+}
+_PASSED_ON = ("HOME", "PATH", "XDG_CONFIG_HOME", "TMPDIR", "USER", "LOGNAME")
+# The last part of keys of filters, by which a command runs when files are compared or written.
+_FILTER_KEYS = ("clean", "smudge", "process")
+_OWN_SCOPES = ("system", "global")
+_OUTPUT_BYTES_MAX = 4 << 20
+_TIMEOUT_S = 10.0
+
+
+class Ran(msgspec.Struct, frozen=True):
+    """What git answered. `out` is cut at 4 MiB."""
+
+    status: int
+    out: str
+    error: str
+
+
+def git_path(workspace: Path) -> str | None:
+    """The git to call: absolute, and not out of the workspace."""
+    inside = workspace.resolve()
+    folders = [
+        folder
+        for folder in os.environ.get("PATH", os.defpath).split(os.pathsep)
+        if Path(folder).is_absolute() and not Path(folder).resolve().is_relative_to(inside)
+    ]
+    return shutil.which("git", path=os.pathsep.join(folders))
+
+
+async def git(folder: Path, *words: str, timeout_s: float = _TIMEOUT_S) -> Ran:
+    """Run git in a folder of a repository, hardened.
+
+    Raises:
+        InvalidRequest: There is no git.
+        TimedOut: It took too long; it was ended.
+    """
+    filters = await _call(folder, {}, ("config", "--show-scope", "--list", "-z"), timeout_s)
+    return await _call(folder, _emptied(filters.out), words, timeout_s)
+
+
+def _emptied(listed: str) -> dict[str, str]:
+    """Empty values for all filters that a repository defines."""
+    fields = listed.split("\0")
+    off: dict[str, str] = {}
+    for scope, pair in zip(fields[::2], fields[1::2], strict=False):
+        key = pair.partition("\n")[0]
+        section, _, rest = key.partition(".")
+        name, _, last = rest.rpartition(".")
+        if scope in _OWN_SCOPES or section != "filter":
+            continue
+        if last in _FILTER_KEYS:
+            off[key] = ""
+            off[f"filter.{name}.required"] = "false"
+    return off
+
+
+async def _call(folder: Path, off: dict[str, str], words: tuple[str, ...], timeout_s: float) -> Ran:
+    program = git_path(folder)
+    if program is None:
+        raise InvalidRequest("git is not installed", hint="Install git, or go without it.")
+    process = await asyncio.create_subprocess_exec(
+        program,
+        *words,
+        cwd=folder,
+        env=_environment(off),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(timeout_s):
+            out, error = await asyncio.gather(_read(process.stdout), _read(process.stderr))
+            status = await process.wait()
+    except TimeoutError:
+        raise TimedOut(f"git {words[0]} took more than {timeout_s:g} s in {folder}") from None
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+    return Ran(status, out.decode(errors="surrogateescape"), error.decode(errors="replace"))
+
+
+def _environment(off: dict[str, str]) -> dict[str, str]:
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    settings = _OFF | off
+    environment |= _ENVIRONMENT
+    environment["GIT_CONFIG_COUNT"] = str(len(settings))
+    for number, (key, value) in enumerate(settings.items()):
+        environment[f"GIT_CONFIG_KEY_{number}"] = key
+        environment[f"GIT_CONFIG_VALUE_{number}"] = value
+    return environment
+
+
+async def _read(stream: asyncio.StreamReader | None) -> bytes:
+    """All of a stream, the first bytes of it kept."""
+    kept = bytearray()
+    while stream is not None and (part := await stream.read(1 << 16)):
+        kept += part[: max(_OUTPUT_BYTES_MAX - len(kept), 0)]
+    return bytes(kept)

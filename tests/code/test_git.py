@@ -1,0 +1,77 @@
+"""Our own git runs nothing that a repository names."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from headrace.code import worktrees
+from headrace.code.context_block import context_block
+from headrace.code.git import git, git_path
+from headrace.core.clock import ManualClock
+from headrace.core.errors import TimedOut
+from support.hostile_git import hostile, plain_git
+
+
+def test_the_hostile_repository_is_hostile(tmp_path: Path):
+    root, ran = hostile(tmp_path / "repository")
+    plain_git(root, "status")
+    plain_git(root, "diff", "HEAD~1")
+    # What is named as a process speaks no protocol: git gives up on it before any hook.
+    plain_git(root, "-c", "filter.process.process=", "worktree", "add", "../tree")
+    words = ran.read_text()
+    for each in ("fsmonitor", "clean", "included", "process", "smudge", "hook-post-checkout"):
+        assert each in words
+
+
+async def test_looking_at_a_hostile_repository_runs_nothing(tmp_path: Path):
+    root, ran = hostile(tmp_path / "repository")
+    (root / "a.txt").write_text("changed\n")
+    block = await context_block(root, ManualClock(), trusted=True)
+    assert "Git: branch main, changed: M a.txt" in block
+    assert not ran.exists()
+
+
+async def test_a_worktree_of_a_hostile_repository_runs_nothing(tmp_path: Path):
+    root, ran = hostile(tmp_path / "repository")
+    tree = await worktrees.create(root, tmp_path / "trees", "mine")
+    assert (tree.path / "a.txt").read_text() == "one\n"
+    assert "removed" in await worktrees.finish(tree)
+    assert not ran.exists()
+
+
+async def test_missing_objects_are_not_fetched(tmp_path: Path):
+    root, ran = hostile(tmp_path / "repository")
+    blob = plain_git(root, "rev-parse", "HEAD:a.txt").strip()
+    (root / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
+    ran.unlink(missing_ok=True)
+    assert (await git(root, "cat-file", "-p", blob)).status != 0
+    assert not ran.exists()
+
+
+def test_git_is_not_taken_from_the_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "git").write_text("#!/bin/sh\n")
+    (tmp_path / "bin" / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:.:bin:{os.environ['PATH']}")
+    found = git_path(tmp_path)
+    assert found is not None
+    assert not found.startswith(str(tmp_path))
+
+
+async def test_git_that_takes_too_long_is_ended(tmp_path: Path):
+    root, _ = hostile(tmp_path / "repository")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(TimedOut):
+        await git(root, "hash-object", str(tmp_path / "pipe"), timeout_s=0.3)
+
+
+async def test_git_ends_with_whoever_waits_for_it(tmp_path: Path):
+    root, _ = hostile(tmp_path / "repository")
+    os.mkfifo(tmp_path / "pipe")
+    waiting = asyncio.create_task(git(root, "hash-object", str(tmp_path / "pipe")))
+    await asyncio.sleep(0.2)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
