@@ -216,9 +216,9 @@ def test_a_missing_script_is_refused(tmp_path: Path):
 
 
 def test_the_example_of_the_documentation_loads(tmp_path: Path):
-    from headrace.serving.engines import scripted  # noqa: PLC0415 - for its docstring alone
+    from headrace.serving.engines import script  # noqa: PLC0415 - for its docstring alone
 
     path = tmp_path / "script.json"
-    example = (scripted.__doc__ or "").split("\n\n")[2]
+    example = (script.__doc__ or "").split("\n\n")[2]
     path.write_text(example)
     assert ScriptedEngine(path, ManualClock()).model.id == "parrot"

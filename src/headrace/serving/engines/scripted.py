@@ -1,53 +1,6 @@
-r"""ScriptedEngine: plays answers from a file, for tests, demos and fault drills.
+"""ScriptedEngine: plays answers from a file, for tests, demos and fault drills.
 
-A script is one JSON file. Everything but `turns` may be left out:
-
-    {
-      "model": {"id": "parrot", "display_name": "Parrot", "context_tokens": 8192,
-                "abilities": {"tools": true, "thinking": true}},
-      "token_delay_ms": 0,
-      "late_tokens": 0,
-      "embedding_dimensions": 8,
-      "turns": [
-        {"match": {"user": "(?i)weather in (\\w+)"},
-         "steps": [
-           {"thinking": "They want the weather."},
-           {"text": "Let me look. ", "token_delay_ms": 30},
-           {"tool_call": {"name": "weather", "arguments": {"city": "Delft"}}}]},
-        {"match": {"tool_result": true},
-         "steps": [{"text": "It rains."}]},
-        {"match": {"user": "again"}, "times": 1,
-         "steps": [{"error": {"kind": "overloaded", "message": "Busy.", "retry_after_s": 2}}]},
-        {"steps": [{"text": "Once upon"}, {"delay_ms": 500}, {"cut": true}]},
-        {"steps": [{"text": "Short."},
-                   {"finish": {"stop": "length", "usage": {"input": 7, "cached": 3}}}]}
-      ]
-    }
-
-Which turn plays: the first in the file that fits the request and has plays left. `match.user`
-is a regular expression searched in the text of the last user message, `match.tool_result` says
-whether the last message carries a tool's result; both must hold. A turn without `match` fits
-everything. `times` is how often a turn may play: by default once without `match`, and without
-limit with one. So turns without `match` play in order. When none fits, the user's last text is
-echoed.
-
-Steps, one field each (`token_delay_ms` may stand beside `text`, `thinking` and `tool_call`):
-
-- `text`, `thinking`: streamed token by token, `token_delay_ms` before each.
-- `tool_call`: `name`, `arguments` (an object, or a string sent as it is, malformed or not) and
-  optionally `id`; the arguments are streamed in pieces.
-- `delay_ms`: silence.
-- `error`: `kind` (one of the error tree's), `message`, `retry_after_s`. Before the first token it
-  is raised, afterwards it is a Failed event.
-- `cut`: the stream breaks off, as when an engine dies: Failed with kind `engine_failed`.
-- `finish`: ends the answer; `stop` and the figures of `usage` override what was counted.
-
-`late_tokens` is how many more tokens it makes for nobody when a client leaves in the midst of an
-answer, as real engines do.
-
-A token is a run of word characters or one other visible character, with the space before it.
-Stop sequences, `max_tokens` and logprobs are honoured: a scripted token is certain, its
-log probability is 0. Embeddings are unit vectors from a hash of the text.
+`script.py` has the format.
 """
 
 import asyncio
@@ -56,13 +9,11 @@ import math
 import re
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
-from typing import Annotated, Any
 
 import msgspec
 
 from headrace.core.clock import Clock
 from headrace.core.errors import (
-    ConfigError,
     EngineUnavailable,
     HeadraceError,
     Retryable,
@@ -79,102 +30,13 @@ from headrace.core.events import (
     TokenLogprob,
 )
 from headrace.core.messages import Document, Image, Part, Text, Thinking, ToolCall, ToolResult
-from headrace.core.models import Abilities, Model, Usage
+from headrace.core.models import Model, Usage
 from headrace.core.requests import Request
 from headrace.core.version import __version__
 from headrace.serving.engine import EngineInfo
+from headrace.serving.engines.script import FinishSpec, Step, Turn, last_user_text, read
 
 _TOKEN = re.compile(r"\s*\w+|\s*[^\w\s]|\s+")
-
-
-class _ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    id: str = "scripted"
-    display_name: str = "Scripted"
-    context_tokens: int = 8192
-    abilities: Abilities = Abilities(tools=True, thinking=True)
-
-
-class _Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    user: str | None = None
-    tool_result: bool | None = None
-
-    def __post_init__(self) -> None:
-        try:
-            re.compile(self.user or "")
-        except re.error as error:
-            raise ValueError(f"`user` is not a regular expression: {error}") from None
-
-    def fits(self, request: Request) -> bool:
-        if self.user is not None and not re.search(self.user, _last_user_text(request)):
-            return False
-        return self.tool_result is None or self.tool_result == _ends_in_tool_result(request)
-
-
-class _CallSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    name: str
-    arguments: dict[str, Any] | str = ""
-    id: str | None = None
-
-
-class _ErrorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    kind: str
-    message: str
-    retry_after_s: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.kind not in _error_types():
-            raise ValueError(f"`kind` must be one of {', '.join(sorted(_error_types()))}")
-
-    def build(self) -> HeadraceError:
-        error_type = _error_types()[self.kind]
-        if issubclass(error_type, Retryable):
-            return error_type(self.message, retry_after_s=self.retry_after_s)
-        return error_type(self.message)
-
-
-class _UsageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    input: int | None = None
-    cached: int | None = None
-    output: int | None = None
-    reasoning: int | None = None
-
-
-class _FinishSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    stop: Stop | None = None
-    usage: _UsageSpec = _UsageSpec()
-
-
-_STEPS = ("text", "thinking", "tool_call", "delay_ms", "error", "cut", "finish")
-
-
-class _Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    text: str | None = None
-    thinking: str | None = None
-    tool_call: _CallSpec | None = None
-    delay_ms: float | None = None
-    error: _ErrorSpec | None = None
-    cut: bool = False
-    finish: _FinishSpec | None = None
-    token_delay_ms: float | None = None
-
-    def __post_init__(self) -> None:
-        given = [name for name in _STEPS if getattr(self, name) not in (None, False)]
-        if len(given) != 1:
-            raise ValueError(f"a step needs exactly one of {', '.join(_STEPS)}; got {given}")
-
-
-class _Turn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    steps: tuple[_Step, ...]
-    match: _Match | None = None
-    times: int | None = None
-
-
-class _Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    turns: tuple[_Turn, ...] = ()
-    model: _ModelSpec = _ModelSpec()
-    token_delay_ms: float = 0
-    late_tokens: Annotated[int, msgspec.Meta(ge=0)] = 0
-    embedding_dimensions: int | None = None
 
 
 class _Pause(msgspec.Struct, frozen=True):
@@ -182,14 +44,14 @@ class _Pause(msgspec.Struct, frozen=True):
 
 
 class ScriptedEngine:
-    """Plays the script at `path`; the module's docstring has the format.
+    """Plays the script at `path`; `script.py` has the format.
 
     Raises:
         ConfigError: The script cannot be read or is wrong; the text names the field.
     """
 
     def __init__(self, path: Path, clock: Clock) -> None:
-        self._script, digest = _read(path)
+        self._script, digest = read(path)
         spec = self._script.model
         abilities = spec.abilities
         if self._script.embedding_dimensions is not None:
@@ -278,14 +140,14 @@ class ScriptedEngine:
         vectors = tuple(_vector(text, dimensions) for text in texts)
         return vectors, sum(_count(text) for text in texts)
 
-    def _choose(self, request: Request) -> _Turn:
+    def _choose(self, request: Request) -> Turn:
         for number, turn in enumerate(self._script.turns):
             times = turn.times if turn.times is not None else (None if turn.match else 1)
             played = times is not None and self._plays[number] >= times
             if not played and (turn.match is None or turn.match.fits(request)):
                 self._plays[number] += 1
                 return turn
-        return _Turn((_Step(text=_last_user_text(request) or "(nothing to echo)"),))
+        return Turn((Step(text=last_user_text(request) or "(nothing to echo)"),))
 
     async def _stops_within(self, delay_ms: float) -> bool:
         """Let `delay_ms` pass; True at once when the engine is stopped meanwhile."""
@@ -315,7 +177,7 @@ class _Player:
         self._open: type[Part] | None = None
         self._logprobs: list[TokenLogprob] = []
 
-    def play(self, turn: _Turn) -> Iterator[Event | Counted | _Pause | HeadraceError]:
+    def play(self, turn: Turn) -> Iterator[Event | Counted | _Pause | HeadraceError]:
         """The whole turn; the last item is a Finished, a Failed or an error."""
         for step in turn.steps:
             if step.delay_ms is not None:
@@ -338,14 +200,14 @@ class _Player:
                 yield from self._say(step)
                 if self._stopped() is not None:
                     break
-        yield from self._finish(_FinishSpec())
+        yield from self._finish(FinishSpec())
 
     def failed(self, error: HeadraceError) -> Failed:
         """`error` as the end of an answer that had begun."""
         retry_after_s = error.retry_after_s if isinstance(error, Retryable) else None
         return Failed(error.kind, error.message, retry_after_s, self._usage())
 
-    def _say(self, step: _Step) -> Iterator[Event | Counted | _Pause]:
+    def _say(self, step: Step) -> Iterator[Event | Counted | _Pause]:
         delay_ms = self._token_delay_ms if step.token_delay_ms is None else step.token_delay_ms
         for part in self._pieces(step):
             if self._stopped() is not None:
@@ -367,7 +229,7 @@ class _Player:
                 yield from self._start()
                 yield Counted(self._output, self._reasoning)
 
-    def _pieces(self, step: _Step) -> Iterator[Text | Thinking | ToolCall]:
+    def _pieces(self, step: Step) -> Iterator[Text | Thinking | ToolCall]:
         if step.text is not None:
             yield from (Text(token) for token in _TOKEN.findall(step.text))
         elif step.thinking is not None:
@@ -401,7 +263,7 @@ class _Player:
         if text := self._stops.flush():
             yield from self._emit(Text(text))
 
-    def _finish(self, spec: _FinishSpec) -> Iterator[Event]:
+    def _finish(self, spec: FinishSpec) -> Iterator[Event]:
         yield from self._flush()
         yield from self._start()
         stop = spec.stop or self._stopped() or ("tool_calls" if self._calls else "end")
@@ -448,40 +310,6 @@ class _StopFilter:
     def _release(self, upto: int, *, drop: bool = False) -> str:
         text, self._held = self._held[:upto], "" if drop else self._held[upto:]
         return text
-
-
-def _read(path: Path) -> tuple[_Script, str]:
-    try:
-        content = path.read_bytes()
-        script = msgspec.json.decode(content, type=_Script)
-    except OSError as error:
-        raise ConfigError(f"cannot read the script {path}: {error.strerror}") from error
-    except msgspec.MsgspecError as error:
-        raise ConfigError(f"the script {path} is wrong: {error}") from error
-    return script, f"sha256:{hashlib.sha256(content).hexdigest()}"
-
-
-def _error_types() -> dict[str, type[HeadraceError]]:
-    """Every kind of the error tree that can be raised."""
-    found: dict[str, type[HeadraceError]] = {}
-    waiting: list[type[HeadraceError]] = [HeadraceError]
-    while waiting:
-        error_type = waiting.pop()
-        waiting += error_type.__subclasses__()
-        found.setdefault(error_type.kind, error_type)
-    return found
-
-
-def _last_user_text(request: Request) -> str:
-    for message in reversed(request.messages):
-        if message.role == "user" and message.text():
-            return message.text()
-    return ""
-
-
-def _ends_in_tool_result(request: Request) -> bool:
-    last = request.messages[-1:]
-    return any(isinstance(part, ToolResult) for message in last for part in message.parts)
 
 
 def _count(text: str) -> int:
