@@ -1,10 +1,36 @@
 """Permission rules in Claude Code's syntax: reading them, and what they match."""
 
-from typing import Any, Literal
+import functools
+import os.path
+import re
+from typing import Any, Literal, cast
+from urllib.parse import urlsplit
 
 import msgspec
 
+from headrace.core.errors import ConfigError
+from headrace.safety import path_patterns
+from headrace.safety.harmless import options_that_do_more
+from headrace.safety.shell_words import HOLE, PART, Command, Word, parse
+from headrace.safety.wrappers import units
+
 Scope = Literal["managed", "flags", "session", "local", "project", "user"]
+Kind = Literal["allow", "ask", "deny"]
+Answer = Literal["yes", "maybe", "no"]
+
+_RULE = re.compile(r"([A-Za-z_][\w-]*\*?)(?:\((.*)\))?", re.DOTALL)
+_DOMAIN = re.compile(r"domain:(\*|(\*\.)?[\w*-]+(\.[\w*-]+)*\.?)")
+_READERS = frozenset({"Grep", "Glob", "LS", "NotebookRead"})
+_WRITERS = frozenset({"Write", "NotebookEdit", "MultiEdit"})
+PATH_TOOLS = _READERS | _WRITERS | {"Read", "Edit"}
+_BLANKS = str.maketrans(dict.fromkeys(" \t\n", "\x1f"))
+_EMPTY = "\x1e"
+_GIT_VALUED = frozenset({"-C", "-c", "--git-dir", "--work-tree", "--namespace", "--config-env"})
+# Variables that no program takes a command, a file or an address from.
+_PLAIN_VARIABLES = re.compile(
+    r"LANG|LC_[A-Z]+|NO_COLOR|FORCE_COLOR|CI|COLUMNS|LINES|NODE_ENV|RUST_BACKTRACE|RUST_LOG"
+    r"|PYTHONUNBUFFERED|PYTHONDONTWRITEBYTECODE"
+)
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,6 +52,10 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     file: str = ""
     root: str
 
+    def __str__(self) -> str:
+        """As decisions name it: the rule, its scope, its file."""
+        return f"`{self.text}` ({self.scope}{', ' + self.file if self.file else ''})"
+
 
 class Rules(msgspec.Struct, frozen=True):
     """Rules by what they do."""
@@ -39,10 +69,238 @@ class Rules(msgspec.Struct, frozen=True):
         return Rules(self.allow + other.allow, self.ask + other.ask, self.deny + other.deny)
 
 
-def parse_rule(value: Any, *, scope: Scope, root: str, file: str = "") -> Rule:  # noqa: ANN401 - JSON
+class Place(msgspec.Struct, frozen=True):
+    """What paths in rules are relative to, absolute."""
+
+    cwd: str
+    home: str
+
+
+def parse_rule(  # noqa: D417 - `value` is described in the first line
+    value: Any,  # noqa: ANN401 - it comes from JSON
+    *,
+    kind: Kind,
+    scope: Scope,
+    root: str,
+    file: str = "",
+    home: str = "/",
+) -> Rule:
     """Read a rule: a text, or `{"rule": …, "match": […], "not_match": […]}` with own examples.
+
+    Args:
+        kind: Whether it allows, asks or denies; an allow rule must cover all of an example.
+        scope: Whose rule it is.
+        root: The folder its settings belong to, absolute.
+        file: Where it was read, for people.
+        home: What `~/` means in it and its examples.
 
     Raises:
         ConfigError: It is no rule, or an example of its own fails; names the file and the rule.
     """
-    raise NotImplementedError
+    where = f"{file or scope}: permissions.{kind}"
+    examples = cast("dict[str, Any]", value) if isinstance(value, dict) else {"rule": value}
+    text = examples.get("rule")
+    match = _RULE.fullmatch(text.strip()) if isinstance(text, str) else None
+    if match is None or match[2] == "" or not set(examples) <= {"rule", "match", "not_match"}:
+        raise ConfigError(
+            f"{where}: {value!r} is no rule",
+            hint='write "Tool", "Tool(what:*)" or {"rule": …, "match": […], "not_match": […]}',
+        )
+    tool, spec = match[1], match[2] or ""
+    spec = "" if spec in {"*", ":*"} and tool not in PATH_TOOLS else spec
+    if tool == "WebFetch" and spec and not _DOMAIN.fullmatch(spec):
+        raise ConfigError(f"{where}: {text!r} names no domain", hint="WebFetch(domain:example.com)")
+    if tool in PATH_TOOLS and spec.startswith("!"):
+        raise ConfigError(f"{where}: {text!r} negates a path, which rules cannot")
+    rule = Rule(text=match[0], tool=tool, spec=spec, scope=scope, file=file, root=root)
+    _try_examples(rule, kind, examples, where, Place(root, home))
+    return rule
+
+
+def _try_examples(
+    rule: Rule, kind: Kind, examples: dict[str, Any], where: str, place: Place
+) -> None:
+    for key, expected in (("match", True), ("not_match", False)):
+        given = examples.get(key, [])
+        if not isinstance(given, list) or not all(
+            isinstance(e, str) for e in cast("list[Any]", given)
+        ):
+            raise ConfigError(f"{where}: `{key}` of `{rule.text}` is no list of texts")
+        for example in cast("list[str]", given):
+            if _covers(rule, kind, example, place) is not expected:
+                verb = "does not match" if expected else "matches"
+                raise ConfigError(
+                    f"{where}: `{rule.text}` {verb} its own example {example!r}",
+                    hint="mend the rule or its example",
+                )
+
+
+def _covers(rule: Rule, kind: Kind, example: str, place: Place) -> bool:
+    """Whether the rule decides an example: a command, a path or a URL."""
+    if rule.tool == "WebFetch":
+        return matches_url(rule, example)
+    if rule.tool in PATH_TOOLS:
+        path = place.home + example[1:] if example.startswith("~/") else example
+        path = os.path.normpath(os.path.join(rule.root, path))  # noqa: PTH118 - words, not files
+        return matches_path(rule, rule.tool, path, place, loose=kind != "allow")
+    found, unsure = units(parse(example))
+    if kind == "allow":
+        return not unsure and all(allows(rule, each.command) for each in found if not each.clear)
+    return any(forbids(rule, each.command) == "yes" for each in found)
+
+
+def names(rule: Rule, tool: str) -> bool:
+    """Whether it speaks of a tool; those of Read and Edit cover their kin."""
+    if rule.tool.startswith("mcp__"):
+        return tool == rule.tool or tool.startswith(rule.tool.rstrip("*").rstrip("_") + "__")
+    kin = {"Read": _READERS, "Edit": _WRITERS}.get(rule.tool, frozenset[str]())
+    return tool == rule.tool or tool in kin
+
+
+def matches_path(rule: Rule, tool: str, path: str, place: Place, *, loose: bool) -> bool:
+    """Whether it decides what `tool` does to a path; `loose` ignores case, as some disks do."""
+    if not names(rule, tool):
+        return False
+    if not rule.spec:
+        return True
+    pattern = path_patterns.compiled(rule.spec, rule.root, place.cwd, place.home, loose)
+    return pattern.fullmatch(path) is not None
+
+
+def matches_url(rule: Rule, url: str) -> bool:
+    """Whether it decides the fetching of a URL."""
+    if not names(rule, "WebFetch") or not rule.spec:
+        return names(rule, "WebFetch")
+    try:
+        host = (urlsplit(url).hostname or "").rstrip(".").lower()
+    except ValueError:
+        return False
+    domain = rule.spec.removeprefix("domain:").rstrip(".").lower()
+    if domain == "*":
+        return True
+    # A leading `*.` spans labels; any other star stays in one, since anybody may buy a domain.
+    start = r".+\." if domain.startswith("*.") else ""
+    rest = re.escape(domain.removeprefix("*.")).replace(r"\*", "[^.]*")
+    return re.fullmatch(start + rest, host) is not None
+
+
+def is_plain_variable(name: str) -> bool:
+    """Whether no program takes a command, a file or an address from an environment variable."""
+    return _PLAIN_VARIABLES.fullmatch(name) is not None
+
+
+def allows(rule: Rule, command: Command) -> bool:
+    """Whether it allows a simple command, whatever becomes of what is known only when it runs.
+
+    A rule with a wildcard covers options that write files or start programs only if it names them.
+    """
+    if rule.tool != "Bash":
+        return False
+    if not rule.spec or ("*" not in rule.spec and rule.spec == command.source):
+        return True
+    if not command.words or not all(is_plain_variable(n) for n, _ in command.assignments):
+        return False
+    pattern, canonical = _pattern(rule.spec)
+    if not canonical or not _regex(pattern).fullmatch(flat(command.words)):
+        return False
+    more = options_that_do_more(command)
+    return not more or more in rule.spec
+
+
+def forbids(rule: Rule, command: Command) -> Answer:
+    """Whether a rule that asks or denies hits a simple command, in any of its spellings."""
+    if rule.tool != "Bash":
+        return "no"
+    if not rule.spec:
+        return "yes"
+    pattern, _ = _pattern(rule.spec)
+    regex = _regex(pattern)
+    spellings = list(_spellings(command.words))
+    if any(regex.fullmatch(text) for text in (command.source, *map(flat, spellings))):
+        return "yes"
+    open_ended = any(not word.known for word in command.words)
+    if open_ended and any(_may_match(pattern, flat(each, loose=True)) for each in spellings):
+        return "maybe"
+    return "no"
+
+
+def flat(words: tuple[Word, ...], *, loose: bool = False) -> str:
+    """Words as one text in which a space parts words and nothing else does."""
+    return " ".join(
+        HOLE if loose and word.glob else word.text.translate(_BLANKS) or _EMPTY for word in words
+    )
+
+
+def _spellings(words: tuple[Word, ...]) -> "list[tuple[Word, ...]]":
+    if not words:
+        return []
+    found = [words]
+    program = os.path.basename(words[0].text)  # noqa: PTH119 - a word, not a file
+    if program and program != words[0].text:
+        found.append((Word(program, words[0].glob), *words[1:]))
+    if program == "git":
+        at = 1
+        while at < len(words) and words[at].text.startswith("-"):
+            at += 2 if words[at].text in _GIT_VALUED else 1
+        found.append((Word("git"), *words[at:]))
+    return found
+
+
+@functools.lru_cache(maxsize=1024)
+def _pattern(spec: str) -> tuple[str, bool]:
+    """A rule's pattern over `flat` texts, and whether its words could be told apart."""
+    spec = f"{spec[:-2]} *" if spec.endswith(":*") else spec
+    script = parse(spec)
+    if script.unsure or len(script.commands) != 1:
+        return spec, False
+    command = script.commands[0]
+    text = flat(command.words)
+    if command.assignments or command.redirects or HOLE in text or PART in text:
+        return spec, False
+    return text, True
+
+
+@functools.lru_cache(maxsize=1024)
+def _regex(pattern: str) -> re.Pattern[str]:
+    # A trailing ` *` also matches nothing: `ls *` allows a bare `ls`, but never `lsof`.
+    optional = pattern.endswith(" *")
+    body = ".*".join(map(re.escape, (pattern[:-2] if optional else pattern).split("*")))
+    return re.compile(f"{body}(?: .*)?" if optional else body, re.DOTALL)
+
+
+def _may_match(pattern: str, text: str) -> bool:
+    """Whether some filling of the holes in `text` matches; both are read as wildcards."""
+    optional = pattern.endswith(" *")
+    if _meet(pattern[:-2] if optional else pattern, text):
+        return True
+    return optional and _meet(pattern, text)
+
+
+def _meet(pattern: str, text: str) -> bool:
+    def closed(states: set[int]) -> set[int]:
+        for at in sorted(states):
+            end = at
+            while end < len(pattern) and pattern[end] == "*":
+                end += 1
+                states.add(end)
+        return states
+
+    states = closed({0})
+    for char in text:
+        moved: set[int] = set()
+        for at in states:
+            wanted = pattern[at : at + 1]
+            if wanted == "*":
+                moved.add(at)
+            elif char not in {HOLE, PART} and wanted == char:
+                moved.add(at + 1)
+            if char in {HOLE, PART}:
+                stop = next(
+                    (n for n in range(at, len(pattern)) if char == PART and pattern[n] == " "),
+                    len(pattern),
+                )
+                moved.update(range(at, stop + 1))
+        states = closed(moved)
+        if not states:
+            return False
+    return len(pattern) in states

@@ -1,0 +1,225 @@
+"""What is known of common programs: which only look, and which options make them do more."""
+
+import re
+
+from headrace.safety.shell_words import HOLE, PART, Command, Word
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# They only read and print, whatever their arguments are.
+_ONLY_LOOK = _words(
+    "cat head tail wc ls pwd echo true false : basename dirname stat file du df which type uname"
+    " whoami id nproc arch cut tr nl tac rev fold comm cmp diff paste join seq expr sleep md5sum"
+    " sha1sum sha256sum sha512sum cksum b2sum od strings column expand unexpand fmt readlink"
+    " realpath printenv grep egrep fgrep jq ps free uptime lscpu tty groups cd"
+)
+# They only look where `options_that_do_more` finds nothing.
+_MOSTLY_LOOK = frozenset({"sort", "rg", "find", "sed", "tree", "date", "uniq"})
+_GIT_LOOK = _words(
+    "status log diff show blame rev-parse ls-files ls-tree describe shortlog grep rev-list"
+    " merge-base name-rev cat-file diff-tree diff-index whatchanged cherry count-objects"
+)
+# Long options (their abbreviations count, too) and letters that write files or start programs.
+_MORE: dict[str, tuple[tuple[str, ...], str]] = {
+    "sort": (("output", "compress-program", "temporary-directory"), "oT"),
+    "rg": (("pre", "hostname-bin", "search-zip"), "z"),
+    "tree": (("output",), "o"),
+    "date": (("set",), "s"),
+    "uniq": ((), ""),
+    "sed": (("in-place", "file", "separate"), "ifs"),
+    "awk": (("file", "include", "load", "exec"), "filE"),
+    "fd": (("exec", "exec-batch"), "xX"),
+    "tar": (
+        (
+            "checkpoint-action",
+            "to-command",
+            "use-compress-program",
+            "rsh-command",
+            "rmt-command",
+            "info-script",
+            "new-volume-script",
+        ),
+        "IF",
+    ),
+    "rsync": (("rsh", "rsync-path"), "e"),
+    "zip": (("unzip-command",), "TT"),
+    "curl": (("output", "output-dir", "remote-name", "config"), "oOK"),
+    "git": (
+        (
+            "output",
+            "ext-diff",
+            "textconv",
+            "upload-pack",
+            "receive-pack",
+            "exec",
+            "exec-path",
+            "open-files-in-pager",
+            "filters",
+            "config",
+            "config-env",
+            "git-dir",
+            "work-tree",
+            "paginate",
+            "template",
+        ),
+        "",
+    ),
+}
+_MORE["gawk"] = _MORE["mawk"] = _MORE["awk"]
+# Options whose next word is a value and never an option.
+_VALUED = frozenset({"-m", "-am", "--message"})
+# What -exec runs is judged by itself.
+_FIND_MORE = re.compile(r"-(delete|fls|fprint|fprint0|fprintf|files0-from)")
+# Exact options that are also the beginning of one above.
+_WHOLE = frozenset({"text", "filter", "no-ext-diff", "no-textconv"})
+_ADDRESS = r"(?:[0-9]+|\$|/[^/\\]*/)"
+_SED_STEP = rf"(?:{_ADDRESS}(?:,[+~]?{_ADDRESS})?)?!?[pdq=]"
+_SED_CHANGE = rf"(?:{_ADDRESS}(?:,{_ADDRESS})?)?s([/|,#])[^\n\\]*?\1[^\n\\]*?\1[gpiI0-9]*"
+_SED = re.compile(rf"{_SED_STEP}(?:;{_SED_STEP})*|{_SED_CHANGE}")
+_AWK_MORE = re.compile(r"system|getline|[|>@]")
+_TEST_UNARY = re.compile(r"-[defhLnrswxz]")
+_TEST_BINARY = re.compile(r"=|==|!=|-(eq|ne|lt|gt|le|ge|nt|ot|ef)")
+# Sub-commands whose later words are arguments to just that: what "always" may widen.
+_FAMILIES: dict[str, frozenset[str]] = {
+    "git": _GIT_LOOK | {"add", "commit", "fetch", "stash", "branch", "switch", "restore", "tag"},
+    "npm": frozenset({"test", "ci", "install", "ls"}),
+    "cargo": frozenset({"build", "check", "test", "clippy", "fmt"}),
+    "go": frozenset({"build", "test", "vet", "fmt"}),
+}
+_NEVER = _words(
+    "sh bash dash zsh ksh ash busybox env xargs find sudo doas su eval exec source . command"
+    " builtin nohup setsid watch flock chroot unshare strace ssh alias trap parallel set export"
+)
+
+
+def options_that_do_more(command: Command) -> str:
+    """The word by which a known program would write a file or start a program; empty: none.
+
+    Words known only when it runs count where they could become such an option.
+    """
+    program, *words = command.words or (Word(""),)
+    name = program.text.rpartition("/")[2]
+    if name not in _MORE and name != "find":
+        return ""
+    if name == "git" and words and words[0].text.startswith("-"):
+        return words[0].text
+    for at, word in enumerate(words):
+        value = at > 0 and words[at - 1].text in _VALUED and word.text[:1] != HOLE
+        if value:
+            continue
+        if word.text[:1] in {HOLE, PART} or (word.glob and word.text[:1] in "*?["):
+            return "a word that could be an option"
+        if word.text == "--" and name != "find":
+            break
+        if _does_more(name, word.text) or (at and _git_more(name, words[0].text, word.text)):
+            return word.text
+    return _script(name, words)
+
+
+def _does_more(name: str, text: str) -> bool:
+    if name == "find":
+        return _FIND_MORE.fullmatch(text) is not None
+    longs, letters = _MORE[name]
+    if text.startswith("--") and len(text) > len("--"):
+        option = text[2:].partition("=")[0]
+        return option not in _WHOLE and any(each.startswith(option) for each in longs)
+    if name == "git" and text.startswith("ext::"):
+        return True
+    return text.startswith("-") and any(letter in text[1:] for letter in letters)
+
+
+def _git_more(name: str, verb: str, text: str) -> bool:
+    """Letters that mean something else to other sub-commands."""
+    if name != "git":
+        return False
+    return (verb == "rebase" and text == "-x") or (verb == "grep" and text.startswith("-O"))
+
+
+def _script(name: str, words: list[Word]) -> str:
+    """The program text that sed and awk are given, where it is not plain."""
+    if name == "uniq":
+        operands = [word.text for word in words if not word.text.startswith("-")]
+        return operands[1] if len(operands) > 1 else ""
+    if name not in {"sed", "awk", "gawk", "mawk"}:
+        return ""
+    scripts = [
+        words[at + 1].text
+        for at, word in enumerate(words[:-1])
+        if name == "sed" and word.text in {"-e", "--expression"}
+    ]
+    first = next((word.text for word in words if not word.text.startswith("-")), "")
+    joined = [w.text for w in words if re.match(r"-[nEr]*e.|--expr", w.text)]
+    if name == "sed":
+        plain = all(_SED.fullmatch(script) for script in scripts or [first]) and not joined
+        return "" if plain else (joined or scripts or [first])[0]
+    return first if _AWK_MORE.search(first) or HOLE in first or PART in first else ""
+
+
+def only_looks(command: Command) -> bool:
+    """Whether it reads and prints and does nothing else, so far as its words tell."""
+    if not command.words:
+        return True
+    program, *words = command.words
+    name = program.text if program.known else ""
+    if name in {"[", "test"}:
+        return _is_plain_test(words[:-1] if name == "[" else words)
+    if name in {"printf", "command"}:
+        first = words[0].text if words else "-"
+        plain = not first.startswith(("-", HOLE, PART))
+        return plain if name == "printf" else first in {"-v", "-V"}
+    if name == "git" and not _git_looks(words):
+        return False
+    mostly = name in _MOSTLY_LOOK or name == "git"
+    return name in _ONLY_LOOK or (mostly and not options_that_do_more(command))
+
+
+def _git_looks(words: list[Word]) -> bool:
+    if not words or not words[0].known:
+        return False
+    name, rest = words[0].text, [word.text for word in words[1:]]
+    if name in _GIT_LOOK:
+        return True
+    return (name, rest) in [
+        ("branch", []),
+        ("branch", ["-a"]),
+        ("branch", ["-v"]),
+        ("branch", ["--show-current"]),
+        ("remote", []),
+        ("remote", ["-v"]),
+        ("stash", ["list"]),
+        ("tag", []),
+        ("tag", ["-l"]),
+    ]
+
+
+def _is_plain_test(words: list[Word]) -> bool:
+    """No other form: `test -v` evaluates commands in subscripts."""
+    texts = [word.text for word in words]
+    if texts[:1] == ["!"]:
+        texts = texts[1:]
+    unary, binary = 2, 3
+    if len(texts) == unary:
+        return _TEST_UNARY.fullmatch(texts[0]) is not None and HOLE not in texts[1]
+    return len(texts) == binary and _TEST_BINARY.fullmatch(texts[1]) is not None
+
+
+def always(command: Command) -> str | None:
+    """The rule that allows this and no more than was shown; None where no rule may."""
+    program, *words = command.words or (Word(""),)
+    name = program.text.rpartition("/")[2]
+    if not name or not program.known or command.assignments or name in _NEVER:
+        return None
+    first = words[0].text if words and words[0].known else ""
+    if not options_that_do_more(command):
+        if first in _FAMILIES.get(program.text, ()):
+            return f"Bash({name} {first}:*)"
+        if program.text == "npm" and first == "run" and words[1:] and words[1].known:
+            script = words[1].text
+            if re.fullmatch(r"[\w:-]+", script):
+                return f"Bash(npm run {script}:*)"
+    if "*" in command.source or "\n" in command.source or not all(w.known for w in command.words):
+        return None
+    return None if command.redirects else f"Bash({command.source})"
