@@ -26,7 +26,7 @@ class Policy(Protocol):
         """Whether an action may be done, as far as rules say."""
         ...
 
-    def keep(self, rule: str) -> None:
+    def keep(self, rule: str) -> object:
         """Allow from now on what a rule covers; a human has said so."""
         ...
 
@@ -38,7 +38,7 @@ class Snapshots(Protocol):
         """Keep the files as they are now; the id of the snapshot."""
         ...
 
-    async def restore(self, snapshot_id: str) -> None:
+    async def restore(self, snapshot_id: str) -> object:
         """Put the files back to a snapshot."""
         ...
 
