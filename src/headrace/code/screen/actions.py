@@ -4,55 +4,46 @@
 """
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
-from headrace.agent.entries import Entry
+from headrace.agent.entries import Compacted, Entry
 from headrace.agent.progress import End, Human, Listener
+from headrace.core.messages import Message
 
 MODES = ("default", "acceptEdits", "plan")
 """The modes that shift+tab cycles through; `bypassPermissions` joins if it was started with."""
 
 
-class Talk(Protocol):
-    """What the screen needs of `agent.session.Session`."""
-
-    def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Have each progress told to `listener`; the answer ends that."""
-        ...
-
-    async def turn(self, words: str) -> End:
-        """One turn of the user, to its end. Failures are told as progress."""
-        ...
-
-    def interrupt(self) -> None:
-        """End the running turn at once."""
-        ...
-
-    def queue(self, text: str) -> None:
-        """Say `text` at the next gap between tool calls, or when the turn would end."""
-        ...
+class Record(Protocol):
+    """What the screen needs of `agent.log.Log`."""
 
     def branch(self) -> tuple[Entry, ...]:
         """The session so far."""
         ...
 
-    async def rewind(self, entry_id: str, *, files: bool, conversation: bool) -> str:
-        """Go back to before this entry; the answer says in a line what was put back."""
-        ...
 
-    async def compact(self, *, summary: str | None = None, hints: str = "") -> str:
-        """Put a summary in the place of older entries, `summary` if it is given; returns it."""
-        ...
+class Talk(Protocol):
+    """What the screen needs of `agent.session.Session`, in its words."""
 
-    async def set_model(self, name: str) -> None:
-        """Go on with another model."""
-        ...
+    @property
+    def log(self) -> Record: ...  # noqa: D102 - as there
 
-    def set_mode(self, mode: str) -> None:
-        """Go on in another permission mode."""
-        ...
+    async def turn(self, said: str) -> End: ...  # noqa: D102
+    def interrupt(self) -> None: ...  # noqa: D102
+    def queue(self, said: str) -> None: ...  # noqa: D102
+    def unqueue(self) -> tuple[str, ...]: ...  # noqa: D102
+    def subscribe(self, listener: Listener) -> Callable[[], None]: ...  # noqa: D102
+    async def compact(self, instructions: str = "") -> Compacted | None: ...  # noqa: D102
+    def compacted(self) -> Compacted | None: ...  # noqa: D102
+    def edit_compaction(self, summary: str) -> Compacted: ...  # noqa: D102
+    def undo_compaction(self) -> bool: ...  # noqa: D102
+    async def rewind(  # noqa: D102
+        self, entry_id: str, *, files: bool = True, conversation: bool = True
+    ) -> Message | None: ...
+    def set_mode(self, mode: str) -> None: ...  # noqa: D102
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -91,6 +82,7 @@ class Desk(msgspec.Struct, kw_only=True):
         permissions: The text of `/permissions`: rules, their scopes, the mode.
         why: The text of `/why`: the last so many decisions, one line each.
         models: The names that `/model` offers.
+        use_model: Go on with another model.
         kept: The sessions that `/resume` offers, newest first.
         resume: Go on with a kept session; returns the desk to go on with.
         clear: Begin anew in the same folder; returns the desk to go on with.
@@ -99,6 +91,7 @@ class Desk(msgspec.Struct, kw_only=True):
             Cancelled when interrupted. Its result is also told to the model with the next turn.
         init_words: What `/init` says to the model.
         files: Paths below the workspace for `@`, relative, at most some 20,000.
+        history: The file that keeps what was typed.
         close: Give back what the session holds.
         may_bypass: Whether shift+tab also reaches `bypassPermissions`.
     """
@@ -110,6 +103,7 @@ class Desk(msgspec.Struct, kw_only=True):
     permissions: Callable[[], str]
     why: Callable[[int], str]
     models: Callable[[], Awaitable[tuple[str, ...]]]
+    use_model: Callable[[str], Awaitable[None]]
     kept: Callable[[], tuple[Kept, ...]]
     resume: Callable[[str], Awaitable["Desk"]]
     clear: Callable[[], Awaitable["Desk"]]
@@ -117,6 +111,7 @@ class Desk(msgspec.Struct, kw_only=True):
     shell: Callable[[str, Callable[[str], None]], Awaitable[Ran]]
     init_words: str
     files: Callable[[], tuple[str, ...]]
+    history: Path
     close: Callable[[], Awaitable[None]]
     may_bypass: bool = False
 

@@ -40,6 +40,11 @@ class Terminal:
         self._kept: list[int | list[bytes | int]] | None = None
         self._handlers: dict[int, object] = {}
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it is taken over now."""
+        return self._kept is not None
+
     def open(self) -> None:
         """Take the terminal over.
 

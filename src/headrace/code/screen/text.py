@@ -15,8 +15,8 @@ Line = list[Span]
 _TAB_COLUMNS = 4
 # ASCII, Latin letters below the combining marks, and our own signs: box drawing, arrows, dots.
 _SIMPLE = re.compile(
-    "[ -~\xa1-\xac\xae-\u02ff\u2010-\u2026\u2190-\u2193\u23bf\u23ce\u2400-\u2426\u2500-\u257f"
-    "\u258c\u25cb\u25cf\u25d0\u2610-\u2612\u2713-\u2717\u2722-\u273d\u276f]*"
+    "[ -~\xa1-\xac\xae-\u02ff\u2010-\u2026\u2190-\u2193\u23bf\u23ce"
+    "\u23f4-\u23fa\u2400-\u2426\u2500-\u257f\u258c\u25cb\u25cf\u25d0\u2610-\u2612\u2713-\u2717\u2722-\u273d\u276f]*"
 )
 
 BOLD, DIM, ITALIC, UNDERLINE, REVERSE = "1", "2", "3", "4", "7"
