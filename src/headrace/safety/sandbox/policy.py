@@ -12,16 +12,19 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         file_bytes_max: Of any file that it writes.
-        memory_bytes_max: Address space of one process, and resident memory of all together.
+        memory_bytes_max: Address space of one process.
+        memory_total_bytes_max: Resident memory of all processes together; never more than three
+            quarters of the machine's.
         processes_max: At the same time.
         output_bytes_max: Kept of its output; what comes after that is counted and dropped.
-        head_bytes: Of the output, kept in memory from its beginning.
+        head_bytes: Of the output, kept in memory from its beginning; at least 2,300.
         tail_bytes: Likewise from its end.
         scratch_bytes_max: In the home folder that it sees, which is empty memory.
     """
 
     file_bytes_max: int = 256 << 20
     memory_bytes_max: int = 4 << 30
+    memory_total_bytes_max: int = 16 << 30
     processes_max: int = 512
     output_bytes_max: int = 64 << 20
     head_bytes: int = 16_384

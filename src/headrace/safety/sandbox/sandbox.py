@@ -1,13 +1,30 @@
 """Sandbox: runs commands where they can do no harm outside the workspace."""
 
+import asyncio
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from headrace.core.errors import Conflict, Forbidden, InvalidRequest
+from headrace.safety.sandbox.arguments import Mounts, bubblewrap, limited
 from headrace.safety.sandbox.background import Background
-from headrace.safety.sandbox.output import Ran
+from headrace.safety.sandbox.git import identity, linked_git
+from headrace.safety.sandbox.ground import check_root, ground
+from headrace.safety.sandbox.inventory import Inventory, Seen, new_in
+from headrace.safety.sandbox.output import Keeper, Ran
 from headrace.safety.sandbox.policy import SandboxPolicy
+from headrace.safety.sandbox.probe import probe
+from headrace.safety.sandbox.process import Child, Launch, OnOutput, begin
+from headrace.safety.sandbox.quarantine import remove
+from headrace.safety.sandbox.refusals import explain
+from headrace.safety.sandbox.seatbelt import profile
+from headrace.safety.sandbox.seccomp import program
+from headrace.safety.sandbox.state import State
 
-OnOutput = Callable[[bytes], None]
+_COMMAND_BYTES_MAX = 120_000  # the kernel takes no longer word
+_SETUP_FAILED = b"bwrap: "
+_SETUP_WAIT_S = 10
 
 
 class Sandbox:
@@ -20,7 +37,23 @@ class Sandbox:
     sandboxed = True
 
     def __init__(self, policy: SandboxPolicy) -> None:
-        raise NotImplementedError
+        self._policy = policy
+        self._ground = ground()
+        home = self._ground.home
+        self._root = check_root(policy.workspace, home, what="the workspace")
+        more = [check_root(path, home, what="the folder") for path in policy.write_roots]
+        git = linked_git(self._root)
+        self._writable = (self._root, *more, *(() if git is None else (git,)))
+        self._readable = tuple(
+            check_root(path, home, what="the folder") for path in policy.read_roots
+        )
+        self._state = State(policy.state_folder, self._writable)
+        self._inventory = Inventory(self._writable, policy.protected_names)
+        self._known: Seen | None = None
+        self._knows_identity = False
+        self._running = 0
+        self._background: set[Background] = set()
+        self._filter = program(unix_sockets=policy.unix_sockets) if sys.platform == "linux" else b""
 
     async def run(
         self,
@@ -35,37 +68,315 @@ class Sandbox:
 
         Args:
             command: For `bash -c`.
-            cwd: In a writable root; None: the workspace.
+            cwd: In one of the roots; None: the workspace.
             stdin: What it can read; then its input ends.
             timeout_s: After this it is killed.
             on_output: Takes output as it comes.
 
         Raises:
             InvalidRequest: The command or folder makes no sense.
-            Conflict: There is no sandbox.
+            Conflict: There is no sandbox, or it could not be made.
         """
-        raise NotImplementedError
+        child, seen = await self._begin(command, cwd, has_input=bool(stdin), on_output=on_output)
+        feeding = asyncio.create_task(_feed(child, stdin)) if stdin else None
+        try:
+            return await self._finish(child, seen, timeout_s)
+        finally:
+            if feeding is not None:
+                feeding.cancel()
 
     async def start(
         self, command: str, *, cwd: Path | None = None, timeout_s: float | None = None
     ) -> Background:
-        """Run it beside others, its input open."""
-        raise NotImplementedError
+        """Run it beside others, its input open. Raises as `run` does."""
+        background = Background(command)
+        child, seen = await self._begin(command, cwd, has_input=True, on_output=background.take)
+        background.follow(child, lambda: self._finish(child, seen, timeout_s))
+        self._background.add(background)
+        return background
 
     async def close(self) -> None:
         """Stop what runs in the background and remove what commands left in `/tmp`."""
-        raise NotImplementedError
+        for background in self._background:
+            await background.stop()
+        self._background.clear()
+        self._state.clear()
+
+    async def _begin(
+        self, command: str, cwd: Path | None, *, has_input: bool, on_output: OnOutput | None
+    ) -> tuple[Child, Seen]:
+        found = probe()
+        if found.program is None:
+            raise Conflict(f"no sandbox, so nothing was run: {found.why}")
+        check_command(command)
+        folder = self._folder(cwd)
+        if not self._knows_identity:
+            self._knows_identity = True
+            self._state.write_identity(await identity(self._ground.home))
+        seen = self._look()
+        launch = self._launch(found.program, command, folder, seen, has_input=has_input)
+        self._running += 1
+        try:
+            keeper = Keeper(self._state.outputs, self._policy.limits)
+            return await begin(launch, keeper, self._policy.limits, on_output), seen
+        except BaseException:
+            self._running -= 1
+            raise
+
+    async def _finish(self, child: Child, seen: Seen, timeout_s: float | None) -> Ran:
+        try:
+            status = await child.finish(timeout_s)
+        finally:
+            self._running -= 1
+            removed = self._remove_new()
+        head, tail = child.keeper.ends()
+        if status == 1 and not tail and head.startswith(_SETUP_FAILED):
+            await self._check_setup(seen)
+        blocked = explain(
+            head + tail,
+            status,
+            policy=self._policy,
+            home=self._ground.home,
+            kept=tuple(seen.protected),
+            hidden=() if self._policy.secrets_shown else tuple(seen.secrets),
+            killed_by=child.killed_by,
+        )
+        return Ran(
+            status=status,
+            head=head,
+            tail=tail,
+            bytes_total=child.keeper.bytes_total,
+            path_of_rest=child.keeper.path,
+            killed_by=child.killed_by,
+            blocked=(*removed, *blocked),
+        )
+
+    async def _check_setup(self, seen: Seen) -> None:
+        """Whether the sandbox itself failed, or a command only printed the like.
+
+        Raises:
+            Conflict: It cannot be made.
+        """
+        limits = self._policy.limits
+        launch = self._launch(probe().program or "", ":", str(self._root), seen, has_input=False)
+        child = await begin(launch, Keeper(self._state.outputs, limits), limits)
+        if await child.finish(_SETUP_WAIT_S):
+            why = child.keeper.ends()[0].decode(errors="replace").strip()
+            raise Conflict(f"the sandbox could not be made: {why}")
+
+    def _look(self) -> Seen:
+        """What may be mounted. While a command runs, what is new is not trusted."""
+        now = self._inventory.look()
+        if self._known is None or not self._running:
+            self._known = now
+            return now
+        known = self._known
+        return Seen(
+            {
+                path: each
+                for path, each in now.protected.items()
+                if known.protected.get(path) == each
+            },
+            {path: each for path, each in now.git.items() if known.git.get(path) == each},
+            now.secrets,
+            known.folders,
+        )
+
+    def _remove_new(self) -> list[str]:
+        """Put into quarantine what a command made under a protected name."""
+        if self._known is None:
+            return []
+        lines: list[str] = []
+        for path in new_in(self._known, self._inventory.look()):
+            was_there = path in self._known.folders
+            lines += remove(path, self._writable, self._state.shelf, was_there=was_there)
+        return lines
+
+    def _launch(
+        self, maker: str, command: str, folder: str, seen: Seen, *, has_input: bool
+    ) -> Launch:
+        limits = self._policy.limits
+        inner = limited(command, limits)
+        if sys.platform == "darwin":
+            text = profile(
+                writable=[str(path) for path in (*self._writable, self._state.temporary)],
+                home=self._ground.home,
+                kept=list(seen.protected),
+                hidden=self._hidden(seen),
+                readable=[str(path) for path in (*self._readable, self._state.outputs)],
+                protected_names=self._policy.protected_names,
+            )
+            variables = {**self._ground.variables, "TMPDIR": str(self._state.temporary)}
+            return Launch(
+                words=[maker, "-p", text, *inner],
+                variables=variables,
+                cwd=folder,
+                has_input=has_input,
+            )
+        fd = os.memfd_create("filter")
+        os.write(fd, self._filter)
+        os.lseek(fd, 0, os.SEEK_SET)
+        words = bubblewrap(
+            self._ground,
+            self._mounts(seen),
+            cwd=folder,
+            variables={},
+            filter_fd=fd,
+            scratch_bytes_max=limits.scratch_bytes_max,
+            is_root=os.geteuid() == 0 and self._state.user is None,
+        )
+        return Launch(
+            words=[maker, *words, *inner],
+            variables={},
+            cwd="/",
+            fds=(fd,),
+            has_input=has_input,
+            user=self._state.user,
+        )
+
+    def _mounts(self, seen: Seen) -> Mounts:
+        state = self._state
+        kept = [path for path, each in seen.protected.items() if not each[2]]
+        pinned = [path for path in seen.git if Path(path) not in self._writable]
+        own = os.path.realpath(sys.prefix)
+        if any(own.startswith(f"{root}/") for root in self._writable):
+            kept.append(own)  # else a command could change the program that holds it
+        return Mounts(
+            writable=tuple(str(path) for path in self._writable),
+            readable=tuple(str(path) for path in self._readable),
+            kept=tuple(path for path in kept if path not in seen.git),
+            pinned=tuple(pinned),
+            hidden=tuple(self._hidden(seen)),
+            temporary=str(state.temporary),
+            outputs=None if state.user else str(state.outputs),
+            blank=str(state.blank),
+            extra=((str(state.identity), f"{self._ground.home}/.gitconfig"),),
+        )
+
+    def _hidden(self, seen: Seen) -> list[str]:
+        return [] if self._policy.secrets_shown else list(seen.secrets)
+
+    def _folder(self, cwd: Path | None) -> str:
+        if cwd is None:
+            return str(self._root)
+        real = os.path.realpath(self._root / cwd)
+        for root in (*self._writable, *self._readable):
+            if real == str(root) or real.startswith(f"{root}/"):
+                if os.path.isdir(real):  # noqa: PTH112 - text is at hand
+                    return real
+                raise InvalidRequest(f"{cwd} is no folder")
+        raise Forbidden(f"{cwd} lies outside the workspace {self._root}")
 
 
 class Unsandboxed:
     """The same without a sandbox: each command needs a yes of its own.
 
     Args:
-        policy: Its roots are not enforced, its limits are.
+        policy: Its roots are not enforced; its limits on time, output and memory are.
         approved: Whether a person allowed just this command; asked before each.
     """
 
     sandboxed = False
 
     def __init__(self, policy: SandboxPolicy, approved: Callable[[str], bool]) -> None:
-        raise NotImplementedError
+        self._policy = policy
+        self._approved = approved
+        self._ground = ground()
+        self._state = State(policy.state_folder, (policy.workspace,))
+        self._background: set[Background] = set()
+
+    async def run(
+        self,
+        command: str,
+        *,
+        cwd: Path | None = None,
+        stdin: bytes = b"",
+        timeout_s: float = 120,
+        on_output: OnOutput | None = None,
+    ) -> Ran:
+        """Run it with bash to its end. Being cancelled kills it with all that it started.
+
+        Raises:
+            Forbidden: Nobody allowed it.
+            InvalidRequest: The command makes no sense.
+        """
+        child = await self._begin(command, cwd, has_input=bool(stdin), on_output=on_output)
+        feeding = asyncio.create_task(_feed(child, stdin)) if stdin else None
+        try:
+            return await self._finish(child, timeout_s)
+        finally:
+            if feeding is not None:
+                feeding.cancel()
+
+    async def start(
+        self, command: str, *, cwd: Path | None = None, timeout_s: float | None = None
+    ) -> Background:
+        """Run it beside others, its input open. Raises as `run` does."""
+        background = Background(command)
+        child = await self._begin(command, cwd, has_input=True, on_output=background.take)
+        background.follow(child, lambda: self._finish(child, timeout_s))
+        self._background.add(background)
+        return background
+
+    async def close(self) -> None:
+        """Stop what runs in the background."""
+        for background in self._background:
+            await background.stop()
+        self._background.clear()
+        self._state.clear()
+
+    async def _begin(
+        self, command: str, cwd: Path | None, *, has_input: bool, on_output: OnOutput | None
+    ) -> Child:
+        check_command(command)
+        if not self._approved(command):
+            raise Forbidden("there is no sandbox, and nobody allowed this command without one")
+        temporary = str(self._state.temporary)
+        launch = Launch(
+            words=limited(command, self._policy.limits),
+            variables={**self._ground.variables, "TMPDIR": temporary},
+            cwd=str(self._policy.workspace / (cwd or ".")),
+            has_input=has_input,
+        )
+        keeper = Keeper(self._state.outputs, self._policy.limits)
+        return await begin(launch, keeper, self._policy.limits, on_output)
+
+    async def _finish(self, child: Child, timeout_s: float | None) -> Ran:
+        status = await child.finish(timeout_s)
+        head, tail = child.keeper.ends()
+        return Ran(
+            status=status,
+            head=head,
+            tail=tail,
+            bytes_total=child.keeper.bytes_total,
+            path_of_rest=child.keeper.path,
+            killed_by=child.killed_by,
+        )
+
+
+def check_command(command: str) -> None:
+    """Whether a command can be handed to a shell.
+
+    Raises:
+        InvalidRequest: It is empty, too long, or holds what no command can.
+    """
+    if not command.strip():
+        raise InvalidRequest("the command is empty")
+    try:
+        size = len(command.encode())
+    except UnicodeEncodeError:
+        raise InvalidRequest("the command holds half a character (a lone surrogate)") from None
+    if "\0" in command:
+        raise InvalidRequest("the command holds a NUL, which no command can")
+    if size > _COMMAND_BYTES_MAX:
+        raise InvalidRequest(
+            f"the command has {size:,} bytes, at most {_COMMAND_BYTES_MAX:,}: write a script"
+        )
+
+
+async def _feed(child: Child, data: bytes) -> None:
+    """Whoever reads no input is not wrong."""
+    try:
+        await child.give(data, last=True)
+    except Conflict:
+        return

@@ -1,0 +1,111 @@
+"""The command line that makes a sandbox of bubblewrap. Later words cover earlier ones."""
+
+import msgspec
+
+from headrace.safety.sandbox.ground import Ground
+from headrace.safety.sandbox.policy import Limits
+
+SHELL = "/bin/bash"
+_INSIDE_ID = "1000"  # whoever root is outside; nothing inside is treated as root by its number
+# A process of root's number may write to these without any capability.
+_PROC = ("sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi", "mtrr")
+_NULL = "/dev/null"
+
+
+class Mounts(msgspec.Struct, frozen=True, kw_only=True):
+    """What of the user's is there for one command, by absolute real paths.
+
+    Attributes:
+        writable: Roots.
+        readable: Further roots that can be read.
+        kept: In the roots: stay as they are.
+        pinned: In the roots: folders that can be written but not renamed, such as `.git`.
+        hidden: In the roots: cannot be read.
+        temporary: The folder that is `/tmp` inside.
+        outputs: The folder with whole outputs of earlier commands, to read; None: not shown.
+        blank: A file without permissions, to cover what is hidden.
+        extra: Files to show read-only, each with its place inside.
+    """
+
+    writable: tuple[str, ...]
+    readable: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    pinned: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
+    temporary: str
+    outputs: str | None
+    blank: str
+    extra: tuple[tuple[str, str], ...] = ()
+
+
+def bubblewrap(
+    ground: Ground,
+    mounts: Mounts,
+    *,
+    cwd: str,
+    variables: dict[str, str],
+    filter_fd: int | None,
+    scratch_bytes_max: int,
+    is_root: bool,
+) -> list[str]:
+    """The words after `bwrap`, up to the command's own."""
+    words = ["--unshare-all", "--unshare-user", "--cap-drop", "ALL"]
+    words += ["--die-with-parent", "--new-session", "--clearenv"]
+    if is_root:
+        words += ["--uid", _INSIDE_ID, "--gid", _INSIDE_ID]
+    words += _system(ground)
+    words += ["--dir", "/run"]
+    for place in ("/tmp", "/var/tmp"):  # noqa: S108 - the command's own
+        words += ["--bind", mounts.temporary, place]
+    words += ["--size", str(scratch_bytes_max), "--perms", "0700", "--tmpfs", ground.home]
+    for path in ground.toolchains:
+        words += ["--ro-bind-try", path, path]
+    words += _roots(mounts)
+    for source, place in mounts.extra:
+        words += ["--ro-bind", source, place]
+    words += ["--remount-ro", "/"]
+    for name, value in {**ground.variables, **variables}.items():
+        words += ["--setenv", name, value]
+    if filter_fd is not None:
+        words += ["--seccomp", str(filter_fd)]
+    return [*words, "--chdir", cwd, "--"]
+
+
+def _system(ground: Ground) -> list[str]:
+    words: list[str] = []
+    for path in ground.system:
+        words += ["--ro-bind-try", path, path]
+    for path, target in ground.links:
+        words += ["--symlink", target, path]
+    for path, is_folder in ground.masked:
+        words += ["--tmpfs", path] if is_folder else ["--ro-bind", _NULL, path]
+    words += ["--proc", "/proc", "--dev", "/dev"]
+    for name in _PROC:
+        words += ["--ro-bind-try", f"/proc/{name}", f"/proc/{name}"]
+    return words
+
+
+def _roots(mounts: Mounts) -> list[str]:
+    binds = [(path, "--ro-bind") for path in mounts.readable]
+    binds += [(path, "--bind") for path in mounts.writable]
+    words: list[str] = []
+    for path, how in sorted(binds):
+        words += [how, path, path]
+    if mounts.outputs is not None:
+        words += ["--ro-bind", mounts.outputs, mounts.outputs]
+    inner = dict.fromkeys(mounts.pinned, "--bind") | dict.fromkeys(mounts.kept, "--ro-bind")
+    for path, how in sorted(inner.items()):
+        words += [how, path, path]
+    for path in mounts.hidden:
+        words += ["--ro-bind", mounts.blank, path]
+    return words
+
+
+def limited(command: str, limits: Limits) -> list[str]:
+    """A shell that lowers its own limits, then becomes the command's shell."""
+    lower = (
+        f"ulimit -c 0 -f {limits.file_bytes_max >> 10} -v {limits.memory_bytes_max >> 10};"
+        f" ulimit -u {limits.processes_max} 2>{_NULL};"
+        f' exec {SHELL} -c "$1"'
+    )
+    return [SHELL, "-c", lower, "bash", command]

@@ -1,0 +1,170 @@
+"""Inventory: where in the roots protected names, git directories and secrets lie.
+
+A mount can keep what exists; it cannot keep a name from being made. So the roots are looked
+through before a command, for the mounts, and after it, for what is new. A folder is listed again
+only if its change time moved, which no program can set back.
+"""
+
+import os
+import stat
+import time
+from collections.abc import Container
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from headrace.safety.protected import GIT_PROTECTED_NAMES, folded, is_secret
+
+_HEADS = {"HEAD", "head"}
+_GIT_BULK = frozenset({"objects", "refs", "logs", "lfs"})  # hold nothing that git acts on
+# Nobody opens an editor in an installed package, and these carry many such folders of their own.
+_PACKAGES = frozenset({"node_modules", "site-packages"})
+_SHOWN_SECRETS = (".pem", ".p12", ".pfx", ".jks", ".keystore", ".npmrc", ".pypirc")
+_SETTLED_NS = 30_000_000  # a stamp as fresh as this may hide a later change
+_COARSE_NS, _COARSE_SETTLED_NS = 1_000_000, 2_000_000_000
+_DEPTH_MAX = 200
+
+Identity = tuple[int, int, bool]  # device, inode, whether a link
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What one look found, by absolute path, each with its identity.
+
+    Attributes:
+        protected: Names that must stay as they are, those in git directories among them.
+        git: Git directories, whatever their names.
+        secrets: Files that commands may not read.
+        folders: All folders that there were.
+    """
+
+    protected: dict[str, Identity]
+    git: dict[str, Identity]
+    secrets: dict[str, Identity]
+    folders: Container[str] = ()
+
+
+class _Folder(msgspec.Struct):
+    """A folder as it was last listed; names in it only."""
+
+    stamp: tuple[int, int, int]
+    folders: list[str]
+    protected: list[str]
+    secrets: list[str]
+    is_git: bool
+
+
+class Inventory:
+    """Looks through roots again and again, cheaply."""
+
+    def __init__(self, roots: tuple[Path, ...], protected_names: frozenset[str]) -> None:
+        self._roots = [os.fspath(root) for root in roots]
+        self._names = protected_names | {".git"}
+        self._known: dict[str, _Folder] = {}
+
+    def look(self) -> Seen:
+        """Find everything anew."""
+        known: dict[str, _Folder] = {}
+        seen = Seen({}, {}, {}, known)
+        stack = [(root, False, False, _DEPTH_MAX) for root in self._roots]
+        while stack:
+            path, in_git, in_package, depth = stack.pop()
+            try:
+                status = os.lstat(path)
+                if not stat.S_ISDIR(status.st_mode):
+                    continue
+                folder = self._folder(path, status)
+            except OSError:
+                continue
+            known[path] = folder
+            is_git = folder.is_git
+            if is_git:
+                seen.git[path] = _identity(status)
+                _add_all(path, _git_names(path), seen.protected)
+            if not in_git and not in_package:
+                _add_all(path, folder.protected, seen.protected)
+                _add_all(path, folder.secrets, seen.secrets)
+            if depth:
+                for name in folder.folders:
+                    if not (is_git and name in _GIT_BULK):
+                        inside = in_package or name in _PACKAGES
+                        stack.append((f"{path}/{name}", in_git or is_git, inside, depth - 1))
+        self._known = known
+        return seen
+
+    def _folder(self, path: str, status: os.stat_result) -> _Folder:
+        stamp = (status.st_ino, status.st_ctime_ns, status.st_mtime_ns)
+        known = self._known.get(path)
+        if known is not None and known.stamp == stamp:
+            return known
+        now_ns = (
+            time.time_ns()
+        )  # compared with the file system's stamps, which no clock of ours sets
+        folder = self._list(path)
+        coarse = status.st_ctime_ns % _COARSE_NS == 0
+        settled_ns = _COARSE_SETTLED_NS if coarse else _SETTLED_NS
+        if status.st_ctime_ns + settled_ns < now_ns:
+            folder.stamp = stamp
+        return folder
+
+    def _list(self, path: str) -> _Folder:
+        folder = _Folder((0, 0, 0), [], [], [], is_git=False)
+        names: set[str] = set()
+        with os.scandir(path) as entries:
+            for entry in entries:
+                name = entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    folder.folders.append(name)
+                elif _is_hidden(name) and entry.is_file(follow_symlinks=False):
+                    # A mount over a link would cover what it points to, or make that appear.
+                    folder.secrets.append(name)
+                if (name[0] == "." or not name.isascii() or "~" in name) and self._is_kept(name):
+                    folder.protected.append(name)
+                if name in {"HEAD", "head", "objects", "refs", "commondir"}:
+                    names.add(name)
+        folder.is_git = bool(names & _HEADS) and (
+            "commondir" in names or {"objects", "refs"} <= names
+        )
+        return folder
+
+    def _is_kept(self, name: str) -> bool:
+        plain = folded(name)
+        return plain in self._names or plain.startswith("git~")
+
+
+def new_in(before: Seen, after: Seen) -> list[str]:
+    """Protected names and git directories that were not there before, outermost first.
+
+    What was there under another name is not new: a folder that holds it was renamed.
+    """
+    fresh: list[str] = []
+    for old, now in ((before.git, after.git), (before.protected, after.protected)):
+        had = set(old.values())
+        for path, identity in now.items():
+            is_moved_link = identity[2] and identity != old.get(path)
+            if is_moved_link or (path not in old and identity not in had):
+                fresh.append(path)
+    found: list[str] = []
+    for path in sorted(set(fresh)):
+        if not any(path.startswith(f"{outer}/") for outer in found):
+            found.append(path)
+    return found
+
+
+def _is_hidden(name: str) -> bool:
+    return is_secret(name) and not folded(name).endswith(_SHOWN_SECRETS)
+
+
+def _git_names(path: str) -> list[str]:
+    return [name for name in GIT_PROTECTED_NAMES if os.path.lexists(f"{path}/{name}")]
+
+
+def _add_all(folder: str, names: list[str], into: dict[str, Identity]) -> None:
+    for name in names:
+        with suppress(OSError):
+            status = os.lstat(f"{folder}/{name}")
+            into[f"{folder}/{name}"] = _identity(status)
+
+
+def _identity(status: os.stat_result) -> Identity:
+    return status.st_dev, status.st_ino, stat.S_ISLNK(status.st_mode)

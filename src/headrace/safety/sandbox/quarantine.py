@@ -1,0 +1,101 @@
+"""Quarantine: takes out of the roots what a command made there under a protected name."""
+
+import errno
+import os
+import shutil
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from headrace.safety.beneath import FOLDER, open_beneath
+
+_GIT_MARKS = ("HEAD", "head", "commondir", "config")
+
+
+def remove(path: str, roots: tuple[Path, ...], shelf: Path, *, was_there: bool) -> list[str]:
+    """Move it to a place of its own below `shelf`.
+
+    Args:
+        path: Absolute, in one of the roots.
+        roots: Where commands can write.
+        shelf: The folder to move to.
+        was_there: The folder at `path` is older and only became a git directory: what makes it
+            one is moved, not the folder.
+
+    Returns:
+        One line for each thing moved, or why it could not be.
+    """
+    names = [path]
+    if was_there:
+        names = [f"{path}/{mark}" for mark in _GIT_MARKS if os.path.lexists(f"{path}/{mark}")]
+    return [_remove(name, roots, shelf) for name in names]
+
+
+def _remove(path: str, roots: tuple[Path, ...], shelf: Path) -> str:
+    root = next(root for root in roots if path.startswith(f"{root}/"))
+    inside = path.removeprefix(f"{root}/")
+    parent, _, name = inside.rpartition("/")
+    target = _free(shelf) / name
+    try:
+        fd = open_beneath_root(root, parent)
+        try:
+            _move(fd, name, target)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        return (
+            f"made {inside}, which other programs act on, and it could not be moved away"
+            f" ({error.strerror}): look at it before you use it"
+        )
+    return f"made {inside}, which other programs act on: moved to {target}; move it back to keep it"
+
+
+def open_beneath_root(root: Path, path: str) -> int:
+    """A descriptor of a folder below a root, reached through no link."""
+    fd = os.open(root, FOLDER)
+    if not path:
+        return fd
+    try:
+        return open_beneath(fd, path, FOLDER)
+    finally:
+        os.close(fd)
+
+
+def _move(fd: int, name: str, target: Path) -> None:
+    try:
+        os.rename(name, target, src_dir_fd=fd)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _move_across(fd, name, target)
+
+
+def _move_across(fd: int, name: str, target: Path) -> None:
+    """To another file system: a copy, then the original goes. What cannot be copied is lost."""
+    status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+    if stat.S_ISDIR(status.st_mode):
+        below = os.open(name, FOLDER, dir_fd=fd)
+        try:
+            with suppress(shutil.Error, OSError):
+                shutil.copytree(f"/proc/self/fd/{below}", target, symlinks=True)
+        finally:
+            os.close(below)
+        shutil.rmtree(name, dir_fd=fd)
+        return
+    if stat.S_ISREG(status.st_mode):
+        source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=fd)
+        with open(source, "rb") as read, target.open("xb") as write:  # noqa: PTH123 - a descriptor
+            shutil.copyfileobj(read, write)
+    os.unlink(name, dir_fd=fd)
+
+
+def _free(shelf: Path) -> Path:
+    number = 1
+    while True:
+        folder = shelf / str(number)
+        try:
+            folder.mkdir(mode=0o700, parents=True)
+        except FileExistsError:
+            number += 1
+        else:
+            return folder

@@ -1,0 +1,74 @@
+"""The profile that macOS's `sandbox-exec` holds a command under. Later rules win."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+_HEAD = """(version 1)
+(deny default)
+(allow process-fork process-exec)
+(allow process-info* (target same-sandbox))
+(allow signal (target same-sandbox))
+(allow sysctl-read)
+(allow mach-lookup
+  (global-name "com.apple.system.opendirectoryd.libinfo")
+  (global-name "com.apple.system.notification_center")
+  (global-name "com.apple.system.logger"))
+(allow ipc-posix-sem)
+(allow ipc-posix-shm*)
+(allow pseudo-tty)
+(allow file-ioctl (literal "/dev/ptmx") (regex #"^/dev/ttys[0-9]+$"))
+(allow file-read*)
+(allow file-write*
+  (literal "/dev/null") (literal "/dev/zero") (literal "/dev/ptmx")
+  (literal "/dev/dtracehelper") (regex #"^/dev/ttys[0-9]+$") (regex #"^/dev/fd/"))
+(allow network-bind network-inbound (local ip "localhost:*"))
+(allow network-outbound (remote ip "localhost:*"))"""
+_NEVER = """(deny appleevent-send)
+(deny lsopen)
+(deny file-write-setugid)
+(deny file-write* (regex #"(?i)/\\.git/(hooks|config|config\\.worktree|commondir)(/|$)"))"""
+_SPECIAL = re.compile(r"([.\\^$|()\[\]{}*+?\"])")
+
+
+def profile(
+    *,
+    writable: Sequence[str],
+    readable: Sequence[str],
+    home: str,
+    kept: Sequence[str],
+    hidden: Sequence[str],
+    protected_names: Iterable[str],
+) -> str:
+    """The profile's text.
+
+    Args:
+        writable: Roots, and the command's temporary folder; real absolute paths.
+        readable: Folders that can be read although they lie in the home folder.
+        home: The home folder, which cannot be read.
+        kept: Paths that stay as they are.
+        hidden: Paths that cannot be read.
+        protected_names: Names that can be written nowhere, in any case of letters.
+    """
+    lines = [_HEAD]
+    lines.append(_rule("deny", "file-read*", [home, "/private/var/root", "/Volumes"]))
+    lines.append(_rule("allow", "file-read-metadata", [home]))
+    lines.append(_rule("allow", "file-read*", [*readable, *writable]))
+    lines.append(_rule("allow", "file-write*", writable))
+    if hidden:
+        lines.append(_rule("deny", "file-read*", hidden))
+    if kept:
+        lines.append(_rule("deny", "file-write*", kept))
+    names = "|".join(_SPECIAL.sub(r"\\\1", name) for name in sorted(protected_names))
+    lines.append(f'(deny file-write* (regex #"(?i)/({names})(/|$)"))')
+    lines.append(_NEVER)
+    return "\n".join(lines) + "\n"
+
+
+def _rule(verdict: str, what: str, paths: Sequence[str]) -> str:
+    places = "\n  ".join(f"(subpath {_quoted(path)})" for path in paths)
+    return f"({verdict} {what}\n  {places})"
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
