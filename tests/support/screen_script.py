@@ -137,7 +137,7 @@ class ScriptedTalk:
         self.tell(told.Logged(entry))
 
     async def _act(self, said: str) -> None:
-        word = said.split()[0]
+        word = said.split(maxsplit=1)[0]
         await getattr(self, f"do_{word}", self.do_answer)()
         while self._queue:
             queued = self._queue.pop(0)

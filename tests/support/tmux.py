@@ -5,7 +5,7 @@ import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -84,7 +84,7 @@ def terminal(
     columns: int = 80,
     rows: int = 24,
     environment: Mapping[str, str] | None = None,
-) -> Iterator[Tmux]:
+) -> Generator[Tmux]:
     """Run a command in a terminal of that size; what it leaves stays readable after its end."""
     if shutil.which("tmux") is None:
         if os.environ.get("CI"):

@@ -13,7 +13,7 @@ from headrace.agent.progress import Reply
 from headrace.code.screen.blocks import arguments_of
 from headrace.code.screen.diff import diff
 from headrace.code.screen.menu import Answer, Choice, Menu
-from headrace.code.screen.text import BOLD, DIM, RED, YELLOW, Line, exact, expand, fold, wrap
+from headrace.code.screen.text import BOLD, DIM, RED, YELLOW, Line, exact, expand, fold, width, wrap
 from headrace.core.decisions import Ask
 from headrace.core.messages import ToolCall
 from headrace.safety.actions import Action
@@ -28,6 +28,7 @@ _TITLES = {
 }
 _FILE_BYTES_MAX = 2_000_000
 _INDENT: Line = [("", "  ")]
+_LEAD_COLUMNS = 6
 
 
 def title(action: Action) -> Line:
@@ -60,15 +61,22 @@ def body(call: ToolCall, action: Action, columns: int) -> list[Line]:
 
 def menu(ask: Ask, head: list[Line], columns: int) -> Menu:
     """The choices for it."""
-    why = wrap([(DIM, exact(ask.why))], columns - 1) if ask.why else []
+    head = [*head, []]
+    question: Line = [(YELLOW, "May it do this?")]
     if ask.red:
-        why = [*wrap([(f"{BOLD};{RED}", "✗ nothing would hold it back")], columns - 1), *why]
+        question = [(f"{BOLD};{RED}", "✗ Nothing would hold it back. May it do this?")]
+    if ask.why:
+        head += wrap([(DIM, exact(ask.why))], columns - 1)
     choices = [Choice("Yes")]
     if ask.rule is not None:
-        choices.append(Choice(f"Yes, and always: {exact(ask.rule)}"))
+        label = f"Yes, and always: {exact(ask.rule)}"
+        if width(label) > columns - _LEAD_COLUMNS or "\n" in label:
+            # A rule that is not seen whole must not be kept.
+            head += [[(DIM, "always would allow")], *_shown(ask.rule, columns - 3, "")]
+            label = "Yes, and always"
+        choices.append(Choice(label))
     choices += [Choice("No"), Choice("No, and say what to do instead", free=True)]
-    style = f"{BOLD};{RED}" if ask.red else YELLOW
-    return Menu([*head, [], *why], [(style, "May it do this?")], choices)
+    return Menu(head, question, choices)
 
 
 def reply(ask: Ask, answer: Answer) -> Reply | None:

@@ -20,6 +20,7 @@ from headrace.code.screen.text import (
     YELLOW,
     Line,
     clip,
+    exact,
     expand,
     wrap,
 )
@@ -52,7 +53,7 @@ def said(words: str, columns: int) -> list[Line]:
     for number, line in enumerate(neutral(words).split("\n")):
         lead: Line = [(BOLD, "❯ " if not number else "  ")]  # noqa: RUF001 - the sign of a prompt
         lines += wrap([*lead, ("", expand(line))], columns, indent=[("", "  ")])
-    return [*lines, []]
+    return lines
 
 
 def notice(text: str, level: str, columns: int) -> list[Line]:
@@ -69,7 +70,7 @@ def subject(call: ToolCall, action: Action | None, workspace: str) -> str:
         given = arguments_of(call)
         about = next((str(given[name]) for name in _SUBJECTS if given.get(name)), "")
     about = about.removeprefix(workspace.rstrip("/") + "/")
-    return " ".join(neutral(about[:_WORDS_MAX]).split())
+    return " ".join(exact(about[:_WORDS_MAX]).split())
 
 
 def arguments_of(call: ToolCall) -> _Arguments:
@@ -114,7 +115,7 @@ def _note(body: Used) -> str:
         return body.note
     if isinstance(body.detail, Diff):
         added, removed = counts(body.detail.before, body.detail.after)
-        return f"{added} lines added, {removed} removed"
+        return f"added {_lines(added)}, removed {_lines(removed)}"
     if isinstance(body.detail, Todos):
         done = sum(item.state == "completed" for item in body.detail.items)
         return f"{done} of {len(body.detail.items)} done"
@@ -122,6 +123,10 @@ def _note(body: Used) -> str:
         return "" if body.detail.text.strip() else "no output"
     text = "".join(part.text for part in body.result.parts if isinstance(part, Text))
     return text.strip().partition("\n")[0] or "done"
+
+
+def _lines(count: int) -> str:
+    return f"{count} line" if count == 1 else f"{count} lines"
 
 
 def _noted(note: str, columns: int, style: str) -> list[Line]:
@@ -141,6 +146,8 @@ def _detail(body: Used, columns: int) -> tuple[list[Line], list[Line]]:
         whole = output_lines(body.detail.text)
         status = body.detail.status
         ended: list[Line] = [[(RED, f"{_INDENT}exit status {status}")]] if status else []
+        if whole and not body.note:
+            whole[0] = [(DIM, "  ⎿  "), *whole[0][1:]]
         shown, folded = folded_to(whole, OUTPUT_ROWS, clip_at=columns)
         if body.detail.path and folded:
             folded.append([(DIM, f"{_INDENT}all of it: {neutral(body.detail.path)}")])

@@ -77,9 +77,12 @@ def lay_out(view: View, editor: Editor, columns: int, rows: int) -> tuple[list[L
     room -= len(output)
     tail = view.tail[len(view.tail) - min(len(view.tail), max(0, room)) :]
     room -= len(tail)
-    gap: list[Line] = [[]] if spinner and (tail or output) and room > 0 else []
-    top = [*tail, *output, *gap, *spinner, *todos, *queued]
-    air: list[Line] = [[]] if room - len(gap) > 0 and rows >= _RULED_FROM_ROWS else []
+    top: list[Line] = list(tail)
+    for part in (output, [*spinner, *todos, *queued]):
+        gap: list[Line] = [[]] if part and room > 0 else []
+        room -= len(gap)
+        top += [*gap, *part]
+    air: list[Line] = [[]] if room > 0 and rows >= _RULED_FROM_ROWS else []
     lines = [clip_line(line, columns) for line in [*top, *air, *bottom]]
     lead = len(top) + len(air)
     return lines, (cursor[0] + lead, cursor[1]) if cursor else None

@@ -11,6 +11,17 @@ from headrace.core.errors import InvalidRequest
 
 
 async def edited(front: Front, text: str) -> str | None:
+    """The same as `edited_by_editor` where a screen stands on the terminal."""
+    front.painter.erase()
+    front.terminal.leave()
+    try:
+        return await edited_by_editor(text)
+    finally:
+        front.terminal.enter()
+        front.painter.forget()
+
+
+async def edited_by_editor(text: str) -> str | None:
     """The text as `$VISUAL` or `$EDITOR` (else vi) leaves it; None where it was left as it is.
 
     Raises:
@@ -18,8 +29,6 @@ async def edited(front: Front, text: str) -> str | None:
     """
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
     path = _written(text)
-    front.painter.erase()
-    front.terminal.leave()
     try:
         child = await asyncio.create_subprocess_exec(*shlex.split(editor), str(path))
         await child.wait()
@@ -30,8 +39,6 @@ async def edited(front: Front, text: str) -> str | None:
         ) from error
     finally:
         _remove(path)
-        front.terminal.enter()
-        front.painter.forget()
     return after if after != text else None
 
 

@@ -52,8 +52,8 @@ class Questions:
             menu = asking.menu(ask, head, columns)
             if len(menu.rows(columns, _ROWS_UNBOUND)[0]) > rows - _ROWS_BESIDE:
                 # What must be seen whole goes up, whole.
-                self._put([[], *head])
-                menu.head = menu.head[len(head) + 1 :]
+                self._put([[], *menu.head])
+                menu.head = []
             return asking.reply(ask, await self.pick(menu))
 
     async def choose(self, question: str, options: tuple[str, ...]) -> str | None:
