@@ -1,7 +1,9 @@
 """Snapshots: what is kept, put back, named, told apart and forgotten."""
 
 import asyncio
+import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from headrace.agent.tools import Diff
 from headrace.code.snapshots import Limits, Restored, Snapshots
 from headrace.core.clock import ManualClock
-from headrace.core.errors import Conflict, InvalidRequest, NotFound, StoreError
+from headrace.core.errors import Conflict, NotFound, StoreError
 from support.trees import tree_of
 
 DAY_NS = 86_400 * 10**9
@@ -326,9 +328,50 @@ def test_a_damaged_object_stops_a_restore_before_it_begins(work: Path):
     assert (work / "a").read_text() == "changed"
 
 
-def test_snapshots_lie_outside_the_workspace(work: Path):
-    with pytest.raises(InvalidRequest, match="lies in the workspace"):
-        Snapshots(work, work / ".kept", ManualClock())
+def test_the_snapshots_own_folder_is_passed_over(work: Path):
+    (work / "a").write_text("1")
+    snapshots = Snapshots(work, work / "data" / "kept", ManualClock())
+    first = snapshots.take_now("start")
+    assert snapshots.take_now("again") == first
+    (work / "a").write_text("2")
+    snapshots.take_now("after")
+    snapshots.restore_now(first)
+    assert (work / "a").read_text() == "1"
+    assert (work / "data" / "kept" / "objects").exists()
+
+
+def test_a_workspace_that_was_removed_comes_back(work: Path):
+    (work / "sub").mkdir()
+    (work / "sub" / "a").write_text("1")
+    snapshots = opened(work)
+    first = snapshots.take_now("start")
+    before = tree_of(work)
+    shutil.rmtree(work)
+    snapshots.take_now("gone")
+    snapshots.restore_now(first)
+    assert tree_of(work) == before
+
+
+def test_a_folder_that_refuses_is_told(work: Path):
+    (work.parent / "kept").write_text("a file")
+    with pytest.raises(StoreError, match="no snapshot could be taken"):
+        opened(work).take_now("start")
+
+
+def test_what_a_cut_restore_left_behind_is_removed_and_the_cut_told(work: Path):
+    (work / "sub").mkdir()
+    (work / "sub" / "a").write_text("1")
+    snapshots = opened(work)
+    first = snapshots.take_now("start")
+    cut = {"target": first, "before": first, "temporary": ".headrace-restore-0123"}
+    (work.parent / "kept" / "restoring").write_text(json.dumps(cut))
+    (work / "sub" / ".headrace-restore-0123").write_text("half")
+    assert snapshots.take_now("next session") == first
+    assert not (work / "sub" / ".headrace-restore-0123").exists()
+    assert snapshots.unfinished() == (first, first)
+    assert "cut short" in snapshots.notices[-1]
+    snapshots.restore_now(first)
+    assert snapshots.unfinished() is None
 
 
 def test_old_snapshots_go_and_the_newest_stays(work: Path):

@@ -12,10 +12,18 @@ from support.hostile_git import plain_git, repository
 async def test_a_worktree_has_its_own_folder_and_branch(tmp_path: Path):
     root = repository(tmp_path / "repository")
     tree = await create(root / "sub", tmp_path / "state" / "trees", "mine")
-    assert tree.workspace == tmp_path / "state" / "trees" / "mine" / "sub"
+    assert tree.workspace == tree.path / "sub"
+    assert tree.path.parent.parent == tmp_path / "state" / "trees"
+    assert tree.path.name == "mine"
     assert (tree.workspace / "b.dat").read_text() == "two\n"
     assert plain_git(tree.path, "branch", "--show-current") == "headrace/mine\n"
     assert plain_git(root, "branch", "--show-current") == "main\n"
+
+
+async def test_repositories_of_one_name_do_not_meet(tmp_path: Path):
+    one = await create(repository(tmp_path / "a" / "repository"), tmp_path / "trees", "mine")
+    two = await create(repository(tmp_path / "b" / "repository"), tmp_path / "trees", "mine")
+    assert one.path != two.path
 
 
 async def test_nothing_changed_nothing_stays(tmp_path: Path):

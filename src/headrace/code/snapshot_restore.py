@@ -106,6 +106,7 @@ class Restore:
 
     def root(self, path: Path, now: Folder | None, want: bytes) -> None:
         """Make a workspace like `want`; `now` is how it was just seen."""
+        path.mkdir(parents=True, exist_ok=True)
         fd = os.open(path, OPEN_FOLDER)
         try:
             self._folder(fd, "", now, want)

@@ -214,6 +214,7 @@ class Walk:
         objects: Where contents go.
         limits: What is kept.
         now_ns: The kernel's time at the beginning.
+        own: The snapshots' folder, where it lies in the workspace; passed over.
         temporary: Name of a restore's unfinished file, which is removed where it is met.
         stop: Says that nobody needs the walk any more.
     """
@@ -224,12 +225,14 @@ class Walk:
         limits: Limits,
         *,
         now_ns: int,
+        own: str | None = None,
         temporary: str | None = None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self._objects = objects
         self._limits = limits
         self._now_ns = now_ns
+        self._own = own
         self._temporary = temporary
         self._stop = stop
         self._files_left = limits.files_max
@@ -245,7 +248,12 @@ class Walk:
         """
         if old is not None and look(str(path), old):
             return old
-        fd = os.open(path, OPEN_FOLDER)
+        try:
+            fd = os.open(path, OPEN_FOLDER)
+        except FileNotFoundError:
+            gone = Folder(0)
+            gone.digest = self._objects.add(encoded(gone))
+            return gone
         try:
             return self._folder(fd, "", old)
         finally:
@@ -309,7 +317,7 @@ class Walk:
     def _child(
         self, fd: int, path: str, name: str, new: Folder, *, old: Folder | None, depth: int
     ) -> None:
-        if name == ".git":
+        if name == ".git" or path + name == self._own:
             return
         why = self._why_left(name, depth)
         try:

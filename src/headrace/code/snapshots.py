@@ -22,7 +22,7 @@ from headrace.code.snapshot_restore import Restore, changes, diff_of, verify
 from headrace.code.snapshot_store import Store, Taken, digest_of_id, id_of, write_file
 from headrace.code.snapshot_tree import Folder, Limits, TooMuch, Walk, sizes
 from headrace.core.clock import Clock
-from headrace.core.errors import Conflict, InvalidRequest, NotFound
+from headrace.core.errors import Conflict, NotFound, StoreError
 
 _SAVED_AFTER_FILES = 500
 _TOLD_MAX = 5
@@ -57,7 +57,7 @@ class _Cut(msgspec.Struct, frozen=True):
 
 
 class Snapshots:
-    """Snapshots of one workspace, kept in a folder outside it.
+    """Snapshots of one workspace, kept in a folder of their own, which they pass over.
 
     Files are named in `notices` that the newest snapshot does not keep. All work is done in a
     thread, one piece at a time; several sessions may share the folder.
@@ -79,13 +79,9 @@ class Snapshots:
         *,
         step: Callable[[], None] = lambda: None,
     ) -> None:
-        if folder.resolve().is_relative_to(workspace.resolve()):
-            raise InvalidRequest(
-                f"snapshots cannot be kept in {folder}: it lies in the workspace {workspace}"
-            )
         self.notices: tuple[str, ...] = ()
         self._workspace = workspace.resolve()
-        self._folder = folder
+        self._folder = folder.resolve()
         self._clock = clock
         self._limits = limits or Limits()
         self._step = step
@@ -192,9 +188,14 @@ class Snapshots:
     @contextmanager
     def _locked(self) -> Generator[tuple[Store, int]]:
         with self._one_at_a_time:
-            store = self._opened()
-            with store.locked(lambda: self._closing) as now_ns:
-                yield store, now_ns
+            try:
+                store = self._opened()
+                with store.locked(lambda: self._closing) as now_ns:
+                    yield store, now_ns
+            except OSError as error:
+                raise StoreError(
+                    f"no snapshot could be taken of {self._workspace}: {error.strerror or error}"
+                ) from error
 
     def _take(self, store: Store, label: str, now_ns: int) -> str:
         index = self._known_index(store)
@@ -203,6 +204,8 @@ class Snapshots:
         store.objects.flush()
         self._index = new
         self.notices = _notices(new.left_below)
+        if cut is not None:
+            self.notices += ("A rewind was cut short. Rewind again to finish or to undo it.",)
         snapshot_id = id_of(new.digest)
         self._log(store, snapshot_id, label)
         if walk.read_files >= _SAVED_AFTER_FILES:
@@ -223,11 +226,17 @@ class Snapshots:
     def _walk(
         self, store: Store, index: Folder | None, now_ns: int, temporary: str | None
     ) -> tuple[Walk, Folder]:
+        own = None
+        if self._folder.is_relative_to(self._workspace):
+            own = str(self._folder.relative_to(self._workspace))
+        if index is None:
+            self._shrink_limits()
         while True:
             walk = Walk(
                 store.objects,
                 self._limits,
                 now_ns=now_ns,
+                own=own,
                 temporary=temporary,
                 stop=lambda: self._closing,
             )
@@ -235,8 +244,23 @@ class Snapshots:
                 return walk, walk.root(self._workspace, index)
             except TooMuch:
                 index = None
-                found = sizes(self._workspace, self._limits.excluded)
-                self._limits = _smaller(self._limits, found)
+                self._shrink_limits(growing=True)
+
+    def _shrink_limits(self, *, growing: bool = False) -> None:
+        """Lower the size per file until all files together fit.
+
+        Where their sizes say that they do and they do not, they are `growing`: the size is halved.
+        """
+        limits = self._limits
+        file_bytes_max = limits.file_bytes_max // 2 if growing else limits.file_bytes_max
+        left = limits.total_bytes_max
+        found = sizes(self._workspace, limits.excluded)
+        for size in sorted(size for size in found if size <= limits.file_bytes_max):
+            left -= size
+            if left < 0:
+                file_bytes_max = size - 1
+                break
+        self._limits = msgspec.structs.replace(limits, file_bytes_max=file_bytes_max)
 
     def _log(self, store: Store, snapshot_id: str, label: str) -> None:
         now_ns = self._clock.now_ns()
@@ -293,16 +317,3 @@ def _notices(left: Iterable[tuple[str, str]]) -> tuple[str, ...]:
 def _some(paths: list[str]) -> str:
     more = len(paths) - _TOLD_MAX
     return ", ".join(paths[:_TOLD_MAX]) + (f" and {more} more" if more > 0 else "")
-
-
-def _smaller(limits: Limits, found: Iterable[int]) -> Limits:
-    """Limits with a size per file that makes all files together fit."""
-    left = limits.total_bytes_max
-    # Without a reason in the sizes, files grow while they are walked: halve, to come to an end.
-    file_bytes_max = limits.file_bytes_max // 2
-    for size in sorted(size for size in found if size <= limits.file_bytes_max):
-        left -= size
-        if left < 0:
-            file_bytes_max = size - 1
-            break
-    return msgspec.structs.replace(limits, file_bytes_max=file_bytes_max)

@@ -1,8 +1,10 @@
 """Worktrees: a session's own checkout and branch beside the repository, for `--worktree`."""
 
+import os
 import re
 import shutil
 from pathlib import Path
+from zlib import crc32
 
 import msgspec
 
@@ -34,7 +36,7 @@ async def create(workspace: Path, state: Path, name: str) -> Worktree:
 
     Args:
         workspace: A folder in the repository.
-        state: Folder for worktrees, outside the repository; made with mode 0700.
+        state: Folder for all worktrees, outside the repository; made with mode 0700.
         name: Of the branch and the folder.
 
     Raises:
@@ -47,7 +49,7 @@ async def create(workspace: Path, state: Path, name: str) -> Worktree:
         )
     repository = await _repository(workspace)
     base = await _base(repository)
-    path = _free_place(state, name)
+    path = _free_place(state, repository, name)
     branch = _BRANCHES + name
     made = await git(
         repository, "worktree", "add", "-b", branch, str(path), base, timeout_s=_CHECKOUT_S
@@ -85,14 +87,17 @@ def _changes(status: str) -> bool:
     return False
 
 
-def _free_place(state: Path, name: str) -> Path:
-    path = state.resolve() / name
+def _free_place(state: Path, repository: Path, name: str) -> Path:
+    # Repositories of one name must not meet.
+    beside = state.resolve() / f"{repository.name}-{crc32(os.fsencode(repository)):08x}"
+    path = beside / name
     if path.exists():
         raise InvalidRequest(
             f"the worktree {path} is there already",
             hint=f"Take another name, or remove it: git worktree remove {path}",
         )
-    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for folder in (state, beside):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return path
 
 
