@@ -1,72 +1,36 @@
 """Session: a log, a model, tools and rules, and what a face may ask of them."""
 
-from collections.abc import Callable, Mapping
-from typing import Literal, Protocol
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Literal
 
-import msgspec
-
-from headrace.agent.client import Client
-from headrace.agent.entries import Begun, Compacted
+from headrace.agent import compaction
+from headrace.agent.acting import Actor
+from headrace.agent.asking import Asker, Model, TooDear
+from headrace.agent.entries import (
+    Answered,
+    Begun,
+    Body,
+    Broke,
+    Compacted,
+    Entry,
+    Said,
+    Set,
+    Turned,
+    Used,
+)
 from headrace.agent.log import Log
-from headrace.agent.progress import End, Human, Listener
+from headrace.agent.loop import Loop, text_of, words_of
+from headrace.agent.parts import Limits, Policy, Snapshots, Spent
+from headrace.agent.progress import End, Human, Listener, Logged, Noticed, Progress
+from headrace.agent.prompt import begun_of, compaction_of
+from headrace.agent.stopper import Interrupted, Stopper
 from headrace.agent.tools import Tool
 from headrace.core.clock import Clock
-from headrace.core.decisions import Decision
+from headrace.core.errors import ConfigError, Conflict, InvalidRequest, NotFound
 from headrace.core.messages import Message
 from headrace.ledger.prices import Rates
-from headrace.safety.actions import Action
-
-
-class Policy(Protocol):
-    """The permission rules. `mode` may be set, as `Session.set_mode` does."""
-
-    mode: str
-
-    def decide(self, action: Action) -> Decision:
-        """Whether an action may be done, as far as rules say."""
-        ...
-
-    def keep(self, rule: str) -> object:
-        """Allow from now on what a rule covers; a human has said so."""
-        ...
-
-
-class Snapshots(Protocol):
-    """Keeps what the files were."""
-
-    async def take(self, label: str) -> str:
-        """Keep the files as they are now; the id of the snapshot."""
-        ...
-
-    async def restore(self, snapshot_id: str) -> object:
-        """Put the files back to a snapshot."""
-        ...
-
-
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What one session may use; None: no limit.
-
-    Attributes:
-        turns_max: Model calls for one thing that the user says.
-        budget_nano: What all model calls may cost in this run of the session, in nano-dollars.
-        attempts_max: Tries of one model call.
-        retry_s: Wait before the second try; it doubles with each further one.
-        retry_s_max: The longest wait; a server that asks for more ends the turn.
-    """
-
-    turns_max: int | None = None
-    budget_nano: int | None = None
-    attempts_max: int = 5
-    retry_s: float = 1.0
-    retry_s_max: float = 120.0
-
-
-class Spent(msgspec.Struct, frozen=True):
-    """What model calls cost. `unpriced` of the calls have no known price."""
-
-    nano: int
-    calls: int
-    unpriced: int
 
 
 class Session:
@@ -83,12 +47,16 @@ class Session:
         limits: What it may use.
         rates: What tokens cost; without, a budget is refused.
         prefill_tokens_s: The model's speed of reading, where it was measured.
+        sleep: How to wait before a retry.
+
+    Raises:
+        ConfigError: There is a budget, but nobody knows what tokens cost.
     """
 
     def __init__(
         self,
         log: Log,
-        client: Client,
+        client: Model,
         *,
         tools: tuple[Tool, ...],
         policy: Policy,
@@ -98,59 +66,156 @@ class Session:
         limits: Limits | None = None,
         rates: Rates | None = None,
         prefill_tokens_s: float | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        raise NotImplementedError
-
-    @property
-    def log(self) -> Log:
-        """The session's log."""
-        raise NotImplementedError
+        limits = limits or Limits()
+        if limits.budget_nano is not None and rates is None:
+            raise ConfigError(
+                "a budget needs the price of the model, and nobody tells it",
+                hint="set a price, or leave the budget out",
+            )
+        self.log = log
+        self.policy = policy
+        self._listeners: list[Listener] = []
+        self._waiting: deque[Message] = deque()
+        self._stopper: Stopper | None = None
+        self._snapshots = snapshots
+        self._human = human
+        self._clock = clock
+        asker = Asker(
+            log,
+            client,
+            clock=clock,
+            limits=limits,
+            rates=rates,
+            emit=self._emit,
+            append=self._append,
+            sleep=sleep,
+            prefill_tokens_s=prefill_tokens_s,
+        )
+        self._loop = Loop(
+            log,
+            asker=asker,
+            actor=self._actor(tools),
+            limits=limits,
+            emit=self._emit,
+            append=self._append,
+            next_words=lambda: self._waiting.popleft() if self._waiting else None,
+        )
 
     def begin(
-        self, begun: Begun, *, client: Client | None = None, tools: tuple[Tool, ...] | None = None
+        self, begun: Begun, *, client: Model | None = None, tools: tuple[Tool, ...] | None = None
     ) -> None:
-        """Say what requests are made with from now on; needed once before the first turn."""
-        raise NotImplementedError
+        """Say what requests are made with from now on; needed once before the first turn.
+
+        Raises:
+            Conflict: A turn is running.
+            InvalidRequest: The tools are others than those that the model is told of.
+        """
+        self._free()
+        actor = self._loop.actor if tools is None else self._actor(tools)
+        if tuple(actor.tools) != tuple(tool.name for tool in begun.tools):
+            raise InvalidRequest("the tools of a session must be those that its model is told of")
+        self._loop.actor = actor
+        if client is not None:
+            self._loop.asker.model = client
+        self._append(begun)
 
     async def turn(self, said: str | Message) -> End:
-        """Work on what the user says until the model has nothing more to do."""
-        raise NotImplementedError
+        """Work on what the user says until the model has nothing more to do.
+
+        Raises:
+            Conflict: A turn is running; `queue` is for that.
+            StoreError: The log cannot be written.
+        """
+        stopper = self._begin_work()
+        try:
+            why, text = await self._loop.run(text_of(said), stopper)
+        except Interrupted:
+            why, text = "interrupted", ""
+        except asyncio.CancelledError:
+            self._append(Turned("interrupted"))
+            raise
+        finally:
+            self._stopper = None
+        self._append(Turned(why, text))
+        return why
+
+    @property
+    def running(self) -> bool:
+        """Whether a turn is running."""
+        return self._stopper is not None
 
     def interrupt(self) -> None:
         """End the turn at once; what runs is stopped. Nothing happens where none runs."""
-        raise NotImplementedError
+        if self._stopper is not None:
+            self._stopper.stop()
 
     def queue(self, said: str | Message) -> None:
         """Say something while it works: told to the model as soon as its tools have run."""
-        raise NotImplementedError
+        self._waiting.append(text_of(said))
 
     def queued(self) -> tuple[str, ...]:
         """What waits to be told."""
-        raise NotImplementedError
+        return tuple(words_of(one) for one in self._waiting)
 
     def unqueue(self) -> tuple[str, ...]:
         """Take back what waits to be told."""
-        raise NotImplementedError
+        words = self.queued()
+        self._waiting.clear()
+        return words
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Hear all progress, in order; returns how to stop."""
-        raise NotImplementedError
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
 
     async def compact(self, instructions: str = "") -> Compacted | None:
-        """Have what is older summarised; None where there is nothing to summarise."""
-        raise NotImplementedError
+        """Have what is older summarised; None where there is nothing to summarise, or no summary.
+
+        Raises:
+            Conflict: A turn is running.
+        """
+        stopper = self._begin_work()
+        try:
+            return await self._loop.compact(stopper, instructions)
+        except (Interrupted, TooDear):
+            return None
+        finally:
+            self._stopper = None
 
     def compacted(self) -> Compacted | None:
         """The summary in effect."""
-        raise NotImplementedError
+        return compaction_of(self.log.branch())
 
     def edit_compaction(self, summary: str) -> Compacted:
-        """Put other words in place of the summary in effect."""
-        raise NotImplementedError
+        """Put other words in place of the summary in effect.
+
+        Raises:
+            Conflict: A turn is running.
+            NotFound: Nothing is compacted.
+            InvalidRequest: The words are empty.
+        """
+        self._free()
+        if not summary.strip():
+            raise InvalidRequest("a summary needs words; `undo` puts the conversation back")
+        edited = compaction.edited(self.log.branch(), summary)
+        if edited is None:
+            raise NotFound("nothing is summarised in this session")
+        self._append(edited)
+        return edited
 
     def undo_compaction(self) -> bool:
-        """Send the whole conversation again; False where nothing is compacted."""
-        raise NotImplementedError
+        """Send the whole conversation again; False where nothing is compacted.
+
+        Raises:
+            Conflict: A turn is running.
+        """
+        self._free()
+        undone = compaction.undone(self.log.branch())
+        if undone is not None:
+            self._append(undone)
+        return undone is not None
 
     async def rewind(
         self, entry_id: str, *, files: bool = True, conversation: bool = True
@@ -164,21 +229,100 @@ class Session:
 
         Returns:
             What the user had said, to be said anew.
+
+        Raises:
+            Conflict: A turn is running.
+            NotFound: It is no entry of the session in which the user speaks.
         """
-        raise NotImplementedError
+        self._free()
+        branch = self.log.branch()
+        place = next((n for n, one in enumerate(branch) if one.id == entry_id), None)
+        said = None if place is None else branch[place].body
+        if place is None or not isinstance(said, Said):
+            raise NotFound(f"the user says nothing in an entry {entry_id} of this session")
+        snapshot = next((_before(one) for one in branch[place:] if _before(one)), None)
+        restored = None
+        if files and snapshot is not None and self._snapshots is not None:
+            await self._snapshots.restore(snapshot)
+            restored = snapshot
+        if conversation and place:
+            self._logged(self.log.move(branch[place - 1].id, restored))
+        elif files:
+            self._append(Set("restored", restored or ""))
+        return said.message
 
     def cost(self) -> Spent:
         """What the calls of this session cost, those of abandoned branches too."""
-        raise NotImplementedError
+        costs = [
+            entry.body.cost_nano
+            for entry in self.log.all()
+            if isinstance(entry.body, Answered | Broke)
+            or (isinstance(entry.body, Compacted) and entry.body.usage is not None)
+        ]
+        known = [cost for cost in costs if cost is not None]
+        return Spent(sum(known), len(costs), len(costs) - len(known))
 
     def set_mode(self, mode: str) -> None:
-        """Change the permission mode."""
-        raise NotImplementedError
+        """Change the permission mode; it holds from the next call on."""
+        self.policy.mode = mode
+        self._append(Set("mode", mode))
 
     def set_name(self, name: str) -> None:
         """Name the session."""
-        raise NotImplementedError
+        self._append(Set("name", name))
 
-    def settings(self) -> Mapping[Literal["mode", "name"], str]:
+    def setting(self, name: Literal["mode", "name"]) -> str | None:
         """What was set last."""
-        raise NotImplementedError
+        for entry in reversed(self.log.branch()):
+            if isinstance(entry.body, Set) and entry.body.name == name:
+                return entry.body.value
+        return None
+
+    @property
+    def begun(self) -> Begun:
+        """What requests are made with.
+
+        Raises:
+            InvalidRequest: `begin` was never called.
+        """
+        return begun_of(self.log.branch())
+
+    def _actor(self, tools: tuple[Tool, ...]) -> Actor:
+        return Actor(
+            tools,
+            policy=self.policy,
+            human=self._human,
+            snapshots=self._snapshots,
+            clock=self._clock,
+            emit=self._emit,
+            append=self._append,
+        )
+
+    def _begin_work(self) -> Stopper:
+        self._free()
+        begun_of(self.log.branch())
+        self._stopper = Stopper()
+        return self._stopper
+
+    def _free(self) -> None:
+        if self._stopper is not None:
+            raise Conflict("the session is at work; interrupt it first")
+
+    def _append(self, body: Body) -> Entry:
+        return self._logged(self.log.append(body))
+
+    def _logged(self, entry: Entry) -> Entry:
+        self._emit(Logged(entry))
+        return entry
+
+    def _emit(self, progress: Progress) -> None:
+        for listener in tuple(self._listeners):
+            listener(progress)
+
+    def notice(self, text: str) -> None:
+        """Tell every face something."""
+        self._emit(Noticed(text))
+
+
+def _before(entry: Entry) -> str | None:
+    return entry.body.before if isinstance(entry.body, Used) else None

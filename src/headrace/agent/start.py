@@ -24,7 +24,9 @@ _TAIL_LINES = 12
 _LINE_CHARS = 60
 
 
-async def find_or_start(data: Path, model: str | None) -> tuple[RunFile, bool]:
+async def find_or_start(
+    data: Path, model: str | None, *, cwd: Path | None = None
+) -> tuple[RunFile, bool]:
     """The Headrace that runs on this data folder; one is started when there is none.
 
     What is started outlives us. Progress goes to stderr.
@@ -32,6 +34,7 @@ async def find_or_start(data: Path, model: str | None) -> tuple[RunFile, bool]:
     Args:
         data: The data folder.
         model: What a new one shall serve; None leaves it to its settings.
+        cwd: The folder that a new one starts in, whose `headrace.toml` it reads; None: this one.
 
     Returns:
         Its run file, and whether it was started now.
@@ -48,7 +51,7 @@ async def find_or_start(data: Path, model: str | None) -> tuple[RunFile, bool]:
         run = read_live(data)
         if run is not None:
             return run, False
-        return await _start(data, _logs(data) / "up.log", model), True
+        return await _start(data, _logs(data) / "up.log", model, cwd), True
 
 
 def _logs(data: Path) -> Path:
@@ -98,9 +101,9 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-async def _start(data: Path, log: Path, model: str | None) -> RunFile:
+async def _start(data: Path, log: Path, model: str | None, cwd: Path | None) -> RunFile:
     _tell(f"headrace: none is running, starting one in the background (log: {log})\n")
-    process, log_start = _launch(data, log, model)
+    process, log_start = _launch(data, log, model, cwd)
     loop = asyncio.get_running_loop()
     started_s = loop.time()
     while loop.time() < started_s + _START_S_MAX:
@@ -119,7 +122,9 @@ async def _start(data: Path, log: Path, model: str | None) -> RunFile:
     raise TimedOut(f"headrace up does not get ready; its log is {log}")
 
 
-def _launch(data: Path, log: Path, model: str | None) -> tuple["subprocess.Popen[bytes]", int]:
+def _launch(
+    data: Path, log: Path, model: str | None, cwd: Path | None
+) -> tuple["subprocess.Popen[bytes]", int]:
     """Start `headrace up` in a session of its own; also where its part of the log begins."""
     # -P: no module of the working folder may stand in for one of ours.
     command = [sys.executable, "-P", "-m", "headrace", "up", "--yes", "--no-browser"]
@@ -132,6 +137,7 @@ def _launch(data: Path, log: Path, model: str | None) -> tuple["subprocess.Popen
         # Its screen shows keys and links, which belong in no log: only stderr is kept.
         process = subprocess.Popen(  # noqa: S603 - our own program
             command,
+            cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=descriptor,

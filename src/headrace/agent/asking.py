@@ -1,0 +1,260 @@
+"""One model call: retried where that may help, within the budget, and written into the log.
+
+A stream that ends without Finished is no answer. What failed is an entry like any other; it is no
+part of later requests, but its cost counts.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Protocol
+
+import msgspec
+
+from headrace.agent import measure
+from headrace.agent.endpoint import Endpoint
+from headrace.agent.entries import Answered, Begun, Broke
+from headrace.agent.log import Log
+from headrace.agent.measure import Size
+from headrace.agent.parts import Limits
+from headrace.agent.progress import Asking, Noticed, Partial, Progress, Retrying
+from headrace.agent.prompt import cached
+from headrace.agent.recover import Recovered, recover
+from headrace.agent.stopper import Interrupted, Stopper
+from headrace.core.clock import Clock
+from headrace.core.events import Delta, Event, Failed, Finished, Started, fold
+from headrace.core.messages import Message, ToolCall
+from headrace.core.requests import Request
+from headrace.ledger.prices import Rates, amount, worst
+
+RETRIED = frozenset(
+    {"overloaded", "rate_limited", "engine_failed", "engine_unavailable", "timed_out"}
+)
+_NS_PER_MS = 1_000_000
+# The server may have worked on it; all other failures without a beginning are refusals.
+_PERHAPS_CHARGED = frozenset({"interrupted", "engine_failed", "timed_out"})
+
+
+class Model(Protocol):
+    """What a turn needs of a client."""
+
+    endpoint: Endpoint
+
+    def stream(
+        self, request: Request, *, conversation_id: str | None = None
+    ) -> AsyncGenerator[Event]:
+        """One model call."""
+        ...
+
+    async def cost_nano(self, generation_id: str | None) -> int | None:
+        """What the ledger charged for it."""
+        ...
+
+
+class TooDear(Exception):
+    """The budget does not reach for the next call."""
+
+
+class _Heard(msgspec.Struct):
+    """What has come of one call."""
+
+    events: list[Event]
+    started: Started | None = None
+    first_token_ms: int | None = None
+    end: Finished | Failed | None = None
+
+    def message(self) -> Message:
+        return fold(self.events)
+
+
+class Asker:
+    """Makes the model calls of a session.
+
+    Args:
+        log: Where calls and failures are written.
+        model: Who answers.
+        clock: Time.
+        limits: Of tries and money.
+        rates: What tokens cost.
+        emit: Takes progress.
+        append: Writes an entry and tells of it.
+        sleep: Waits for so many seconds.
+        prefill_tokens_s: How fast the model reads.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        model: Model,
+        *,
+        clock: Clock,
+        limits: Limits,
+        rates: Rates | None,
+        emit: Callable[[Progress], None],
+        append: Callable[[Answered | Broke], object],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        prefill_tokens_s: float | None = None,
+    ) -> None:
+        self.model = model
+        self.spent_nano = 0
+        self._log = log
+        self._clock = clock
+        self._limits = limits
+        self._rates = rates
+        self._emit = emit
+        self._append = append
+        self._sleep = sleep
+        self._prefill_tokens_s = prefill_tokens_s
+
+    async def ask(
+        self, request: Request, begun: Begun, size: Size, stopper: Stopper
+    ) -> Answered | Failed:
+        """The answer, whole and counted but not yet written, or the failure, written.
+
+        Raises:
+            TooDear: The budget does not reach.
+            Interrupted: It was ended; what had come is written.
+        """
+        for attempt in range(1, self._limits.attempts_max + 1):
+            bounded = self._bounded(request, begun, size)
+            self._tell(size)
+            heard = _Heard([])
+            begun_ns = self._clock.monotonic_ns()
+            try:
+                await stopper.run(self._hear(bounded, heard, begun_ns))
+            except (Interrupted, asyncio.CancelledError):
+                await self._broke(Failed("interrupted", "interrupted"), heard, size, attempt)
+                raise
+            if isinstance(heard.end, Finished):
+                return self._answered(heard, heard.end, begun_ns, size)
+            failed = heard.end or Failed("engine_failed", "the answer ended before it was whole")
+            await self._broke(failed, heard, size, attempt)
+            wait_s = self._wait_s(failed, attempt)
+            if wait_s is None:
+                return failed
+            self._emit(Retrying(failed.message, wait_s, attempt + 1))
+            await stopper.run(self._rest(wait_s))
+        raise AssertionError("the last attempt returns")
+
+    async def _rest(self, wait_s: float) -> None:
+        await self._sleep(wait_s)
+
+    def _bounded(self, request: Request, begun: Begun, size: Size) -> Request:
+        """The request with its answer kept within window and budget."""
+        endpoint = self.model.endpoint
+        budget_nano = self._limits.budget_nano
+        marked = endpoint.dialect == "anthropic"
+        required = budget_nano is not None or (marked and not endpoint.ours)
+        output = measure.output_tokens(request, size, begun.context_tokens, required=required)
+        if budget_nano is not None and self._rates is not None:
+            left_nano = budget_nano - self.spent_nano
+            output = measure.affordable(self._rates, size, output or 0, left_nano)
+            if output is None:
+                raise TooDear
+        request = cached(request) if marked else request
+        return msgspec.structs.replace(request, max_tokens=output)
+
+    def _tell(self, size: Size) -> None:
+        speed = self._prefill_tokens_s
+        self._emit(
+            Asking(
+                input_tokens=size.about,
+                new_tokens=size.new,
+                prefill_s=size.new / speed if speed else None,
+            )
+        )
+
+    async def _hear(self, request: Request, heard: _Heard, begun_ns: int) -> None:
+        async with aclosing(self.model.stream(request, conversation_id=self._log.id)) as events:
+            async for event in events:
+                match event:
+                    case Started():
+                        heard.started = event
+                    case Delta():
+                        if heard.first_token_ms is None:
+                            heard.first_token_ms = self._ms_since(begun_ns)
+                        heard.events.append(event)
+                        self._emit(Partial(event))
+                    case Finished() | Failed():
+                        heard.end = event
+
+    def _answered(self, heard: _Heard, end: Finished, begun_ns: int, size: Size) -> Answered:
+        answered = Answered(
+            message=heard.message(),
+            stop=end.stop,
+            usage=end.usage,
+            generation_id=heard.started and heard.started.generation_id,
+            cost_nano=None if self._rates is None else amount(self._rates, end.usage),
+            first_token_ms=heard.first_token_ms,
+            duration_ms=self._ms_since(begun_ns),
+        )
+        if self._rates is not None:
+            told = answered.cost_nano if end.usage.input else self._worst(heard, size)
+            self.spent_nano += told or 0
+        return answered
+
+    async def _broke(self, failed: Failed, heard: _Heard, size: Size, attempt: int) -> None:
+        """Write down what failed, with what it cost where that is known."""
+        usage = failed.usage
+        cost_nano = None
+        if self._rates is not None and usage is not None:
+            cost_nano = amount(self._rates, usage)
+        elif heard.started is None:
+            cost_nano = None if failed.kind in _PERHAPS_CHARGED else 0
+        elif failed.kind != "interrupted":
+            cost_nano = await self.model.cost_nano(heard.started.generation_id)
+        if self._rates is not None:
+            # What nobody knows counts as the worst that it can be, so that a budget holds.
+            self.spent_nano += self._worst(heard, size) if cost_nano is None else cost_nano
+        message = heard.message()
+        self._append(
+            Broke(
+                kind=failed.kind,
+                text=failed.message,
+                partial=message if message.parts else None,
+                usage=usage,
+                cost_nano=cost_nano,
+                attempt=attempt,
+            )
+        )
+
+    def _worst(self, heard: _Heard, size: Size) -> int:
+        """The most that a call can have cost whose usage nobody told."""
+        if self._rates is None:
+            return 0
+        said = sum(len(msgspec.json.encode(one)) for one in heard.events)
+        told = max((e.output_tokens for e in heard.events if isinstance(e, Delta)), default=0)
+        return worst(self._rates, size.most, max(said, told))
+
+    def _wait_s(self, failed: Failed, attempt: int) -> float | None:
+        """How long to wait before the next try; None: there is none."""
+        if failed.kind not in RETRIED or attempt >= self._limits.attempts_max:
+            return None
+        wait_s = failed.retry_after_s
+        if wait_s is None:
+            wait_s = self._limits.retry_s * 2 ** (attempt - 1)
+        if wait_s > self._limits.retry_s_max and failed.retry_after_s is not None:
+            self._emit(Noticed(f"the server asks to wait for {wait_s:.0f} s", "error"))
+            return None
+        return min(wait_s, self._limits.retry_s_max)
+
+    def _ms_since(self, begun_ns: int) -> int:
+        return (self._clock.monotonic_ns() - begun_ns) // _NS_PER_MS
+
+
+def understood(answered: Answered, begun: Begun, calls_before: int) -> tuple[Answered, Recovered]:
+    """An answer with the calls that it holds, however they were written."""
+    cut = answered.stop in {"length", "context_full"}
+    found = recover(answered.message, begun.tools, cut=cut, first_id=calls_before + 1)
+    return (
+        msgspec.structs.replace(answered, message=found.message, written=found.written),
+        found,
+    )
+
+
+def is_empty(answered: Answered) -> bool:
+    """Whether an answer says and calls nothing."""
+    message = answered.message
+    return not message.text().strip() and not any(
+        isinstance(part, ToolCall) for part in message.parts
+    )

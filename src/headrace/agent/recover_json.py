@@ -1,0 +1,120 @@
+"""JSON objects as models write them: fenced, in other quotes, with stray commas, or cut off."""
+
+import re
+from typing import Any
+
+from headrace.core.requests import JsonSchema
+
+_FENCE = re.compile(r"\A\s*```\w*\s*\n(.*?)\n?\s*(?:```\s*)?\Z", re.DOTALL)
+_STRAY_ESCAPE = re.compile(r'\\(?!["\\/bfnrt]|u[0-9a-fA-F]{4})')
+_LITERALS = ("true", "false", "null")
+_NO_OBJECT = "The arguments are no JSON object."
+_CUT = "The arguments were cut off, so the call has not run; make it again, in smaller steps."
+
+
+def object_of(text: str, schema: JsonSchema, *, cut: bool) -> dict[str, Any] | str:
+    """The object that a text is, or what is wrong with it.
+
+    Args:
+        text: What the model wrote.
+        schema: Of the object; what is closed for the model must have all that it requires.
+        cut: The answer ended at a limit, so a list that is open may lack items.
+    """
+    if not text.strip():
+        return {}
+    found = _read(text)
+    if found is not None:
+        return found
+    closed = _closed(text.strip(), cut=cut)
+    if closed is None:
+        return _CUT if text.lstrip().startswith("{") else _NO_OBJECT
+    found = _read(closed)
+    if found is None:
+        return _NO_OBJECT
+    missing = [name for name in schema.get("required", ()) if name not in found]
+    return _CUT if missing else found
+
+
+def _read(text: str) -> dict[str, Any] | None:
+    """The object by the book, or with one of the usual slips."""
+    import json  # noqa: PLC0415 - msgspec takes no raw line feeds in strings, which models write
+
+    fenced = _FENCE.match(text)
+    text = fenced[1] if fenced else text.strip()
+    for candidate in (text, _STRAY_ESCAPE.sub(r"\\\\", text), _without_stray_commas(text)):
+        try:
+            found, end = json.JSONDecoder(strict=False).raw_decode(candidate)
+        except (ValueError, RecursionError):
+            continue
+        if candidate[end:].strip(" \t\r\n}])"):
+            continue
+        if isinstance(found, str):  # an object written as a string of JSON
+            found = _read(found) if found.lstrip().startswith("{") else None
+        if isinstance(found, dict):
+            return found  # pyright: ignore[reportUnknownVariableType] - JSON is any
+    return _literal(text)
+
+
+def _literal(text: str) -> dict[str, Any] | None:
+    """An object in Python's spelling."""
+    if not text.startswith("{"):
+        return None
+    from ast import literal_eval  # noqa: PLC0415 - only where JSON fails
+
+    try:
+        found = literal_eval(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return None
+    whole = isinstance(found, dict) and all(isinstance(key, str) for key in found)  # pyright: ignore[reportUnknownVariableType] - checked here
+    return found if whole else None  # pyright: ignore[reportUnknownVariableType] - as above
+
+
+class _Scan:
+    """Brackets and strings of a text that may end anywhere."""
+
+    def __init__(self, text: str) -> None:
+        self.open = ""
+        self.in_string = False
+        self.commas: list[int] = []
+        escaped = False
+        last_comma = -1
+        for place, char in enumerate(text):
+            if self.in_string:
+                self.in_string = escaped or char != '"'
+                escaped = char == "\\" and not escaped
+            elif char == ",":
+                last_comma = place
+            elif not char.isspace():
+                if char in "}]" and last_comma >= 0:
+                    self.commas.append(last_comma)
+                last_comma = -1
+                if char in "{[":
+                    self.open += char
+                elif char in "}]":
+                    self.open = self.open[:-1]
+                self.in_string = char == '"'
+
+
+def _without_stray_commas(text: str) -> str:
+    for place in reversed(_Scan(text).commas):
+        text = text[:place] + text[place + 1 :]
+    return text
+
+
+def _closed(text: str, *, cut: bool) -> str | None:
+    """A text with its brackets closed; None where it could go on in more than one way."""
+    scan = _Scan(text)
+    if scan.in_string or not scan.open or not text.startswith("{"):
+        return None
+    if cut and "[" in scan.open:
+        return None
+    end = text[-1]
+    word = re.search(r"[a-z]+\Z", text)
+    if word is not None:
+        fits = [one for one in _LITERALS if one.startswith(word[0])]
+        if len(fits) != 1:
+            return None
+        text = text[: word.start()] + fits[0]
+    elif end not in '"}]':  # a number may have more digits, a colon or comma more to follow
+        return None
+    return text + "".join("}" if one == "{" else "]" for one in reversed(scan.open))
