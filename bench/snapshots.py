@@ -1,5 +1,7 @@
 """What a snapshot costs: the first, the next without a change, and with one file changed.
 
+The sandbox's inventory of protected names, which is taken beside each, stands in a row of its own.
+
     .venv/bin/python bench/snapshots.py [--runs 20] [--git]
 
 Makes trees of 1,000 and of 35,000 files in a temporary folder, best and median of the runs; with
@@ -18,6 +20,7 @@ from pathlib import Path
 
 from headrace.code.snapshots import Snapshots
 from headrace.core.clock import SystemClock
+from headrace.safety.sandbox.inventory import Inventory
 
 _FILES_PER_FOLDER = 10
 _FOLDERS_PER_PACKAGE = 40
@@ -69,6 +72,17 @@ def ours(root: Path, folder: Path, runs: int) -> list[str]:
     return [first, still, changed, f"{(time.perf_counter() - start) * 1000:.0f}", size(folder)]
 
 
+def inventory(root: Path, runs: int) -> list[str]:
+    looks = Inventory((root,), frozenset({".vscode", ".mcp.json", ".envrc"}))
+    start = time.perf_counter()
+    looks.look()
+    first = f"{(time.perf_counter() - start) * 1000:.0f}"
+    time.sleep(0.05)
+    looks.look()
+    still = times_ms(looks.look, runs, nothing)
+    return [first, still, times_ms(looks.look, runs, lambda: change(root)), "", ""]
+
+
 def by_git(root: Path, folder: Path, runs: int) -> list[str]:
     environment = os.environ | {"GIT_DIR": str(folder), "GIT_WORK_TREE": str(root)}
 
@@ -110,6 +124,7 @@ def main() -> None:
             root = Path(made) / "tree"
             make(root, files)
             rows = {"own index": ours(root, Path(made) / "snapshots", asked.runs)}
+            rows["inventory"] = inventory(root, asked.runs)
             if asked.git:
                 rows["shadow git"] = by_git(root, Path(made) / "git", asked.runs)
             for name, row in rows.items():
