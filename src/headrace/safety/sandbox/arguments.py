@@ -44,7 +44,7 @@ def bubblewrap(
     *,
     cwd: str,
     variables: dict[str, str],
-    filter_fd: int | None,
+    filter_fd: int,
     scratch_bytes_max: int,
     is_root: bool,
 ) -> list[str]:
@@ -66,9 +66,7 @@ def bubblewrap(
     words += ["--remount-ro", "/"]
     for name, value in {**ground.variables, **variables}.items():
         words += ["--setenv", name, value]
-    if filter_fd is not None:
-        words += ["--seccomp", str(filter_fd)]
-    return [*words, "--chdir", cwd, "--"]
+    return [*words, "--seccomp", str(filter_fd), "--chdir", cwd, "--"]
 
 
 def _system(ground: Ground) -> list[str]:

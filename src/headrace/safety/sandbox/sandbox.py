@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from headrace.core.errors import Conflict, Forbidden, InvalidRequest
+from headrace.core.errors import ConfigError, Conflict, Forbidden, InvalidRequest
 from headrace.safety.sandbox.arguments import Mounts, bubblewrap, limited
 from headrace.safety.sandbox.background import Background
 from headrace.safety.sandbox.git import identity, linked_git
@@ -16,6 +16,7 @@ from headrace.safety.sandbox.output import Keeper, Ran
 from headrace.safety.sandbox.policy import SandboxPolicy
 from headrace.safety.sandbox.probe import probe
 from headrace.safety.sandbox.process import Child, Launch, OnOutput, begin
+from headrace.safety.sandbox.proxy import Proxy
 from headrace.safety.sandbox.quarantine import remove
 from headrace.safety.sandbox.refusals import explain
 from headrace.safety.sandbox.seatbelt import profile
@@ -25,6 +26,9 @@ from headrace.safety.sandbox.state import State
 _COMMAND_BYTES_MAX = 120_000  # the kernel takes no longer word
 _SETUP_FAILED = b"bwrap: "
 _SETUP_WAIT_S = 10
+_PROXY_PORT = 3128  # in the sandbox's own network, where no other has it
+_PROXY_VARIABLES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+_FORWARD_INSIDE, _SOCKET_INSIDE = "/run/headrace/forward.py", "/run/headrace/proxy"
 
 
 class Sandbox:
@@ -40,6 +44,10 @@ class Sandbox:
         self._policy = policy
         self._ground = ground()
         home = self._ground.home
+        if sys.platform == "darwin" and policy.network_hosts:
+            raise ConfigError(
+                "the sandbox of macOS has no list of allowed hosts yet: leave it empty"
+            )
         self._root = check_root(policy.workspace, home, what="the workspace")
         more = [check_root(path, home, what="the folder") for path in policy.write_roots]
         git = linked_git(self._root)
@@ -53,6 +61,8 @@ class Sandbox:
         self._knows_identity = False
         self._running = 0
         self._background: set[Background] = set()
+        self._proxy = Proxy(policy.network_hosts) if policy.network_hosts else None
+        self._socket: Path | None = None
         self._filter = program(unix_sockets=policy.unix_sockets) if sys.platform == "linux" else b""
 
     async def run(
@@ -100,6 +110,8 @@ class Sandbox:
         for background in self._background:
             await background.stop()
         self._background.clear()
+        if self._proxy is not None:
+            await self._proxy.close()
         self._state.clear()
 
     async def _begin(
@@ -113,6 +125,10 @@ class Sandbox:
         if not self._knows_identity:
             self._knows_identity = True
             self._state.write_identity(await identity(self._ground.home))
+        if self._proxy is not None and self._socket is None:
+            self._socket = self._state.socket()
+            await self._proxy.start(self._socket)
+            self._state.give(self._socket)
         seen = self._look()
         launch = self._launch(found.program, command, folder, seen, has_input=has_input)
         self._running += 1
@@ -148,8 +164,16 @@ class Sandbox:
             bytes_total=child.keeper.bytes_total,
             path_of_rest=child.keeper.path,
             killed_by=child.killed_by,
-            blocked=(*removed, *blocked),
+            blocked=(*removed, *blocked, *self._denied()),
         )
+
+    def _denied(self) -> list[str]:
+        """Hosts that the proxy refused since the last command, in a line."""
+        if self._proxy is None or not self._proxy.denied:
+            return []
+        hosts = ", ".join(sorted(set(self._proxy.denied)))
+        self._proxy.denied.clear()
+        return [f"{hosts} cannot be reached; name hosts under sandbox.network.allowedDomains"]
 
     async def _check_setup(self, seen: Seen) -> None:
         """Whether the sandbox itself failed, or a command only printed the like.
@@ -213,15 +237,22 @@ class Sandbox:
                 cwd=folder,
                 has_input=has_input,
             )
-        fd = os.memfd_create("filter")
-        os.write(fd, self._filter)
-        os.lseek(fd, 0, os.SEEK_SET)
+        fds = [_readable_fd(self._filter)]
+        variables: dict[str, str] = {}
+        if self._socket is not None:
+            variables = dict.fromkeys(_PROXY_VARIABLES, f"http://127.0.0.1:{_PROXY_PORT}")
+            variables |= {"no_proxy": "localhost,127.0.0.1", "NO_PROXY": "localhost,127.0.0.1"}
+            python = os.path.realpath(sys.executable)
+            inside = [str(fds[0]), str(_PROXY_PORT), _SOCKET_INSIDE]
+            inner = [python, "-I", "-S", _FORWARD_INSIDE, *inside, *inner]
+            # All of the sandbox but the command needs the proxy's socket, and no more than that.
+            fds.append(_readable_fd(program(unix_sockets=True)))
         words = bubblewrap(
             self._ground,
             self._mounts(seen),
             cwd=folder,
-            variables={},
-            filter_fd=fd,
+            variables=variables,
+            filter_fd=fds[-1],
             scratch_bytes_max=limits.scratch_bytes_max,
             is_root=os.geteuid() == 0 and self._state.user is None,
         )
@@ -229,7 +260,7 @@ class Sandbox:
             words=[maker, *words, *inner],
             variables={},
             cwd="/",
-            fds=(fd,),
+            fds=tuple(fds),
             has_input=has_input,
             user=self._state.user,
         )
@@ -241,6 +272,10 @@ class Sandbox:
         own = os.path.realpath(sys.prefix)
         if any(own.startswith(f"{root}/") for root in self._writable):
             kept.append(own)  # else a command could change the program that holds it
+        extra = [(str(state.identity), f"{self._ground.home}/.gitconfig")]
+        if self._socket is not None:
+            forward = str(Path(__file__).with_name("forward.py"))
+            extra += [(forward, _FORWARD_INSIDE), (str(self._socket), _SOCKET_INSIDE)]
         return Mounts(
             writable=tuple(str(path) for path in self._writable),
             readable=tuple(str(path) for path in self._readable),
@@ -250,7 +285,7 @@ class Sandbox:
             temporary=str(state.temporary),
             outputs=None if state.user else str(state.outputs),
             blank=str(state.blank),
-            extra=((str(state.identity), f"{self._ground.home}/.gitconfig"),),
+            extra=tuple(extra),
         )
 
     def _hidden(self, seen: Seen) -> list[str]:
@@ -372,6 +407,13 @@ def check_command(command: str) -> None:
         raise InvalidRequest(
             f"the command has {size:,} bytes, at most {_COMMAND_BYTES_MAX:,}: write a script"
         )
+
+
+def _readable_fd(data: bytes) -> int:
+    fd = os.memfd_create("filter")
+    os.write(fd, data)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
 
 
 async def _feed(child: Child, data: bytes) -> None:

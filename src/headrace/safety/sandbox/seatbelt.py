@@ -20,9 +20,7 @@ _HEAD = """(version 1)
 (allow file-read*)
 (allow file-write*
   (literal "/dev/null") (literal "/dev/zero") (literal "/dev/ptmx")
-  (literal "/dev/dtracehelper") (regex #"^/dev/ttys[0-9]+$") (regex #"^/dev/fd/"))
-(allow network-bind network-inbound (local ip "localhost:*"))
-(allow network-outbound (remote ip "localhost:*"))"""
+  (literal "/dev/dtracehelper") (regex #"^/dev/ttys[0-9]+$") (regex #"^/dev/fd/"))"""
 _NEVER = """(deny appleevent-send)
 (deny lsopen)
 (deny file-write-setugid)
@@ -38,6 +36,7 @@ def profile(
     kept: Sequence[str],
     hidden: Sequence[str],
     protected_names: Iterable[str],
+    proxy_port: int | None = None,
 ) -> str:
     """The profile's text.
 
@@ -48,6 +47,8 @@ def profile(
         kept: Paths that stay as they are.
         hidden: Paths that cannot be read.
         protected_names: Names that can be written nowhere, in any case of letters.
+        proxy_port: The one port of localhost that can be reached; None: there is no network, and
+            as no namespace parts a command's own servers from others, none on localhost either.
     """
     lines = [_HEAD]
     lines.append(_rule("deny", "file-read*", [home, "/private/var/root", "/Volumes"]))
@@ -60,6 +61,8 @@ def profile(
         lines.append(_rule("deny", "file-write*", kept))
     names = "|".join(_SPECIAL.sub(r"\\\1", name) for name in sorted(protected_names))
     lines.append(f'(deny file-write* (regex #"(?i)/({names})(/|$)"))')
+    if proxy_port is not None:
+        lines.append(f'(allow network-outbound (remote ip "localhost:{proxy_port}"))')
     lines.append(_NEVER)
     return "\n".join(lines) + "\n"
 

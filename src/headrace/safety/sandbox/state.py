@@ -48,6 +48,7 @@ class State:
         if self.user is not None:
             shared = Path(tempfile.mkdtemp(prefix="headrace-"))
         self.temporary = Path(tempfile.mkdtemp(prefix="tmp-", dir=shared))
+        self._short: Path | None = None
         self.blank = shared / "blank"
         self.identity = shared / "gitconfig"
         for each in (self.blank, self.identity):
@@ -61,9 +62,22 @@ class State:
         """Say who commits."""
         self.identity.write_text(text, encoding="utf-8")
 
+    def socket(self) -> Path:
+        """A place for the proxy's socket; its path must be short, so it lies elsewhere."""
+        self._short = Path(tempfile.mkdtemp(prefix="headrace-"))
+        self.give(self._short)
+        return self._short / "proxy"
+
+    def give(self, path: Path) -> None:
+        """Let whom commands run as use it."""
+        if self.user is not None:
+            os.chown(path, *self.user)
+
     def clear(self) -> None:
         """Remove what commands left in `/tmp`."""
         shutil.rmtree(self.temporary, ignore_errors=True)
+        if self._short is not None:
+            shutil.rmtree(self._short, ignore_errors=True)
         if self.user is not None:
             shutil.rmtree(self.temporary.parent, ignore_errors=True)
 
