@@ -5,11 +5,14 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 
 from headrace.agent.tools import Diff
+from headrace.code.snapshot_store import Store
+from headrace.code.snapshot_tree import Folder, Walk
 from headrace.code.snapshots import Limits, Restored, Snapshots
 from headrace.core.clock import ManualClock
 from headrace.core.errors import Conflict, NotFound, StoreError
@@ -448,3 +451,71 @@ def test_files_in_folders_that_may_not_be_written_come_back(work: Path):
     snapshots.restore_now(first)
     assert tree_of(work) == before
     (work / "locked").chmod(0o755)
+
+
+def walked(work: Path, now_ns: int) -> Folder:
+    store = Store(work.parent / "walked")
+    with store.locked():
+        return Walk(store.objects, Limits(), now_ns=now_ns).root(work, None)
+
+
+def test_what_changed_too_short_a_time_ago_is_read_again(work: Path):
+    (work / "a").write_text("1")
+    (work / "link").symlink_to("a")
+    changed_ns = (work / "link").lstat().st_ctime_ns
+    racy = {name: known.racy for name, known in walked(work, changed_ns).files.items()}
+    assert racy["link"]
+    later = walked(work, changed_ns + 3 * 10**9)
+    assert not any(known.racy for known in later.files.values())
+    assert later.stamp
+    assert not walked(work, changed_ns - 10**9).stamp
+
+
+def test_snapshots_while_files_change_agree_with_the_files_in_the_end(work: Path):
+    for number in range(20):
+        (work / str(number)).write_bytes(os.urandom(2_000))
+    snapshots = opened(work)
+    first = snapshots.take_now("start")
+    ended = threading.Event()
+
+    def change() -> None:
+        number = 0
+        while not ended.is_set():
+            number += 1
+            path = work / str(number % 20)
+            if number % 3:
+                path.write_bytes(os.urandom(2_000))
+            else:
+                path.unlink()
+                path.write_bytes(os.urandom(2_000))
+
+    other = threading.Thread(target=change)
+    other.start()
+    taken = {snapshots.take_now("while") for _ in range(30)}
+    ended.set()
+    other.join()
+    last = snapshots.take_now("end")
+    tree = tree_of(work)
+    assert len(taken) > 1
+    snapshots.restore_now(first)
+    snapshots.restore_now(last)
+    assert tree_of(work) == tree
+
+
+def test_a_restore_leaves_what_changes_under_its_hands(work: Path):
+    for name in ("a", "b", "c"):
+        (work / name).write_text("old")
+    late = work / "c"
+
+    def step() -> None:
+        if late.read_text() == "new":
+            late.write_text("written in the middle")
+
+    snapshots = Snapshots(work, work.parent / "kept", ManualClock(), step=step)
+    first = snapshots.take_now("start")
+    for name in ("a", "b", "c"):
+        (work / name).write_text("new")
+    snapshots.take_now("after")
+    done = snapshots.restore_now(first)
+    assert (done.written, done.left) == (("a", "b"), ("c: changed while files were put back",))
+    assert late.read_text() == "written in the middle"
