@@ -1,7 +1,10 @@
 """What was typed before: up, down and ctrl+r, kept in a file of mode 0600."""
 
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ENTRIES_MAX = 1_000
 _BYTES_MAX = 2_000_000
@@ -17,7 +20,7 @@ class History:
         self._at: int | None = None
         self._draft = ""
 
-    def load(self, path: Path) -> None:
+    def load(self, path: "Path") -> None:
         """Read what is kept, before what was typed meanwhile."""
         import json  # noqa: PLC0415 - after the first paint
 

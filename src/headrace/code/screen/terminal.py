@@ -8,8 +8,6 @@ import termios
 import tty
 from types import FrameType
 
-from headrace.core.errors import InvalidRequest
-
 _COLUMNS, _ROWS = 80, 24
 _LEAST_COLUMNS, _LEAST_ROWS = 8, 3
 _READ_BYTES = 65_536
@@ -52,6 +50,9 @@ class Terminal:
             InvalidRequest: There is none; the text says what to do.
         """
         if not (os.isatty(self.source) and os.isatty(self.sink)):
+            # With what it brings it costs as much as all of the first paint.
+            from headrace.core.errors import InvalidRequest  # noqa: PLC0415
+
             raise InvalidRequest(
                 "the screen needs a terminal for its input and its output",
                 hint='say it in one go instead: headrace code -p "…"',
