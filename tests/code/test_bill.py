@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.agent.entries import Answered, Body, Broke, Entry, Said, Turned
+from headrace.agent.entries import Answered, Body, Broke, Compacted, Entry, Said, Turned
 from headrace.code.bill import Bill, Sum, bill_of, cost_text, left_nano, prefill_s, status_line
 from headrace.core.messages import Message, user
 from headrace.core.models import Usage
@@ -50,6 +50,13 @@ def test_turns_and_total_add_up():
         cost_nano=2_008,
         duration_ms=4_500,
     )
+
+
+def test_summaries_count_if_a_model_wrote_them():
+    wrote = Compacted(summary="so far", usage=Usage(input=900, output=100), cost_nano=3)
+    total = bill_of(entries(SAID, answer(), wrote, Compacted(summary="edited by hand"))).total
+    assert (total.requests, total.failed, total.cost_nano) == (2, 0, 1_003)
+    assert total.usage.output == 150
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(0, 10**15)), max_size=30))

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from headrace.agent.entries import Answered, Broke, Entry, Said, Turned
+from headrace.agent.entries import Answered, Broke, Compacted, Entry, Said, Turned
 from headrace.core.models import Usage
 from headrace.core.money import NanoDollars, format_usd
 
@@ -18,7 +18,7 @@ class Sum(msgspec.Struct, frozen=True, kw_only=True):
     """What some model calls used.
 
     Attributes:
-        requests: Answers, and calls that broke after something was used.
+        requests: Answers, summaries, and calls that broke after something was used.
         failed: Calls that broke.
         usage: All tokens.
         cost_nano: All known costs, in nano-dollars, exact.
@@ -55,7 +55,7 @@ def bill_of(entries: Iterable[Entry]) -> Bill:
             open_turn = True
         elif isinstance(body, Turned):
             open_turn = False
-        elif isinstance(body, Answered | Broke):
+        elif isinstance(body, Answered | Broke | Compacted):
             turns = turns or [Sum()]
             turns[-1] = _added(turns[-1], _sum_of(body))
     total = Sum()
@@ -64,12 +64,12 @@ def bill_of(entries: Iterable[Entry]) -> Bill:
     return Bill(total=total, turns=tuple(turns))
 
 
-def _sum_of(body: Answered | Broke) -> Sum:
+def _sum_of(body: Answered | Broke | Compacted) -> Sum:
     answered = isinstance(body, Answered)
     used = answered or body.usage is not None or body.cost_nano is not None
     return Sum(
         requests=int(used),
-        failed=int(not answered),
+        failed=int(isinstance(body, Broke)),
         usage=body.usage or Usage(),
         cost_nano=body.cost_nano or 0,
         unpriced=int(used and body.cost_nano is None),
