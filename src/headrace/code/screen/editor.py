@@ -97,8 +97,9 @@ class Editor:
         long = text.count("\n") > _PASTE_LINES or len(text) > _PASTE_CHARACTERS
         if long and len(self._pastes) < _PASTES_MAX:
             self._pastes.append(text)
-            text = chr(_PASTE_FIRST + len(self._pastes) - 1)
-        self._put(text)
+            self._put(chr(_PASTE_FIRST + len(self._pastes) - 1))
+        else:
+            self._put(neutral(text))
 
     def insert(self, text: str, *, joined: bool = False) -> None:
         """Insert characters at the cursor; what cannot be seen is left out but for line feeds."""
@@ -108,7 +109,7 @@ class Editor:
     def replace(self, text: str, cursor: int | None = None) -> None:
         """Put other words in the place of all."""
         self._remember()
-        self.text = text
+        self.text = neutral(text)
         self.cursor = len(text) if cursor is None else cursor
         self._typing = False
 
