@@ -75,12 +75,14 @@ def rounds_of(branch: Sequence[Entry]) -> list[Round]:
 
 def judge(rounds: Sequence[Round], calls: Signature) -> Verdict:
     """Whether calls may run after what was done before."""
-    warned = {one.calls for one in rounds if one.refused}
-    if calls in warned and rounds[-1].refused:
-        return "stop"
-    if warned and _repeats([one for one in rounds if not one.refused], calls):
-        return "stop"
-    return "refuse" if _repeats(rounds, calls) else "run"
+    refused = [place for place, one in enumerate(rounds) if one.refused]
+    if not refused:
+        return "refuse" if _repeats(rounds, calls) else "run"
+    last = refused[-1]
+    known = {one.calls for one in rounds[max(0, last - 2 * SAME_MAX) : last + 1]}
+    since = rounds[last + 1 :]
+    unheard = calls in known and all(one.calls in known for one in since)
+    return "stop" if unheard or _repeats(since, calls) else "run"
 
 
 def _repeats(rounds: Sequence[Round], calls: Signature) -> bool:
