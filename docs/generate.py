@@ -45,6 +45,11 @@ models](../guides/upstreams.md). An unknown name or a wrong value stops the star
 `HEADRACE_DATA` and `--data` hold for every command. Commands also read the file, so run
 them where `up` runs, or set `HEADRACE_CONFIG`.
 
+`headrace code` reads no `headrace.toml`, since the folder it works in may be anybody's. Besides
+`HEADRACE_DATA` it heeds the variables of its [guide](../guides/code-headless.md#any-server):
+`HEADRACE_CODE_ENDPOINT`, `HEADRACE_CODE_DIALECT`, `HEADRACE_CODE_KEY`, `HEADRACE_CODE_MODEL` and
+`HEADRACE_API_KEY`.
+
 ```toml
 # headrace.toml
 port = 8080

@@ -4,6 +4,7 @@ import sys
 
 _COMMANDS = {
     "up": ("headrace.up.commands", "serve a model to browsers, SDKs and this terminal"),
+    "code": ("headrace.code.commands", "the coding assistant, in this terminal or headless"),
     "ask": ("headrace.agent.commands", "one answer, streamed to the terminal"),
     "models": ("headrace.catalog.commands", "list, pull, show, import and remove models"),
     "keys": ("headrace.identity.commands", "create, list, rotate and revoke API keys"),
@@ -40,21 +41,24 @@ def main() -> int:
 def _run(word: str, arguments: list[str]) -> int:
     import importlib
 
-    from headrace.core.errors import HeadraceError
-
     try:
         return importlib.import_module(_COMMANDS[word][0]).main(arguments)
-    except HeadraceError as error:
-        print(f"headrace {word}: {error.message}", file=sys.stderr)
-        if error.hint:
-            print(f"  {error.hint}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         # The reader of our output has gone (`headrace … | head`): nothing is left to say.
         sys.stderr.close()
         return 141
+    except Exception as error:
+        # Only now: the errors' own imports would be most of what `code --version` costs.
+        from headrace.core.errors import HeadraceError
+
+        if not isinstance(error, HeadraceError):
+            raise
+        print(f"headrace {word}: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"  {error.hint}", file=sys.stderr)
+        return 1
 
 
 def _help() -> str:

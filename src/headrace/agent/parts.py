@@ -9,15 +9,21 @@ from headrace.safety.actions import Action
 
 
 class Policy(Protocol):
-    """The permission rules. `mode` may be set, as `Session.set_mode` does."""
+    """The permission rules."""
 
-    mode: str
+    @property
+    def mode(self) -> str:
+        """The permission mode; `Session.set_mode` sets it."""
+        ...
+
+    @mode.setter
+    def mode(self, word: str) -> None: ...
 
     def decide(self, action: Action) -> Decision:
         """Whether an action may be done, as far as rules say."""
         ...
 
-    def keep(self, rule: str) -> None:
+    def keep(self, rule: str) -> object:
         """Allow from now on what a rule covers; a human has said so."""
         ...
 
@@ -29,7 +35,7 @@ class Snapshots(Protocol):
         """Keep the files as they are now; the id of the snapshot."""
         ...
 
-    async def restore(self, snapshot_id: str) -> None:
+    async def restore(self, snapshot_id: str) -> object:
         """Put the files back to a snapshot."""
         ...
 

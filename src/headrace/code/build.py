@@ -1,0 +1,483 @@
+"""Puts a session together from flags, settings, trust, sandbox, tools and a server.
+
+Every face comes here: screen, headless, SDK. What is heavy is imported when it is needed, after
+the first paint. Nothing of the repository runs before it is trusted.
+"""
+
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from headrace.agent import log as logs
+from headrace.agent import prompt_texts
+from headrace.agent.entries import Begun, Entry
+from headrace.agent.log import Log
+from headrace.agent.parts import Limits
+from headrace.agent.progress import Human, Reply
+from headrace.agent.prompt import begun_of
+from headrace.agent.session import Session
+from headrace.agent.tools import Tool
+from headrace.code import settings_files
+from headrace.code.connect import (
+    CONTEXT_TOKENS_ASSUMED,
+    Connection,
+    choose,
+    connect,
+    data_folder,
+)
+from headrace.code.flags import Flags
+from headrace.code.instructions import Instructions
+from headrace.code.instructions import load as load_instructions
+from headrace.code.profile import Profile, Profiles
+from headrace.code.settings_files import CodeSettings
+from headrace.code.snapshots import Snapshots
+from headrace.core.clock import Clock
+from headrace.core.decisions import Ask, Deny
+from headrace.core.errors import ConfigError, InvalidRequest, NotFound
+from headrace.core.messages import ToolCall
+from headrace.ledger.prices import Rates
+from headrace.safety.actions import Action
+from headrace.safety.files import Workspace
+from headrace.safety.permissions import Policy, mode_of
+from headrace.safety.rules import Scope
+from headrace.safety.sandbox.policy import SandboxPolicy
+from headrace.safety.sandbox.probe import probe
+from headrace.safety.sandbox.sandbox import Sandbox, Unsandboxed
+from headrace.safety.trust import Bundle, Trust, bundle_of
+
+if TYPE_CHECKING:
+    from headrace.code.worktrees import Worktree
+
+Tell = Callable[[str], None]
+"""Takes a line for people: a notice, or what is being waited for."""
+
+
+class Ground(msgspec.Struct, kw_only=True):
+    """What sessions of one run stand on: folder, rules, sandbox and server stay the same.
+
+    Attributes:
+        flags: The command line.
+        workspace: The folder, links resolved.
+        state: Where the assistant keeps what it keeps.
+        trusted: Whether the folder's own settings count.
+        settings: What all settings files and flags say.
+        policy: Decides about each action.
+        files: The door to files.
+        sandbox: Where commands run.
+        snapshots: What the files were.
+        connection: The server and the model.
+        profile: What is known of the model.
+        human: Who is asked; None: nobody.
+        clock: Time.
+        tell: Takes notices for people.
+        worktree: The checkout that was made for this run.
+    """
+
+    flags: Flags
+    workspace: Path
+    state: Path
+    trusted: bool
+    settings: CodeSettings
+    policy: Policy
+    files: Workspace
+    sandbox: Sandbox | Unsandboxed
+    snapshots: Snapshots
+    connection: Connection
+    profile: Profile
+    human: "Approving | None"
+    clock: Clock
+    tell: Tell
+    worktree: "Worktree | None" = None
+
+    @property
+    def context_tokens(self) -> int:
+        """The window that requests must fit."""
+        return (
+            self.connection.model.context_tokens
+            or self.profile.context_tokens
+            or CONTEXT_TOKENS_ASSUMED
+        )
+
+    @property
+    def person(self) -> Human | None:
+        """Who sits before it; a program that is asked for permissions is none."""
+        return None if self.flags.headless else self.human
+
+    @property
+    def sessions(self) -> Path:
+        """The folder of the sessions of this workspace."""
+        return logs.folder_of(self.state, self.workspace)
+
+    async def close(self) -> None:
+        """Stop what runs in the background and let go of the folders."""
+        await self.sandbox.close()
+        if self.worktree is not None:
+            from headrace.code.worktrees import finish  # noqa: PLC0415 - with -w only
+
+            self.tell(await finish(self.worktree))
+        self.snapshots.close()
+        self.files.close()
+
+
+class Approving:
+    """A human whose word about a command that no sandbox holds is remembered, once."""
+
+    def __init__(self, human: Human) -> None:
+        self._human = human
+        self._approved: list[str] = []
+
+    async def may(self, call: ToolCall, action: Action, ask: Ask) -> Reply:
+        """Whether a call may run."""
+        reply = await self._human.may(call, action, ask)
+        if reply.allowed and ask.red and action.command is not None:
+            self._approved.append(action.command)
+        return reply
+
+    def choose(self, question: str, options: tuple[str, ...]) -> Awaitable[str]:
+        """The model's question to its user."""
+        return self._human.choose(question, options)
+
+    def grant(self, command: str) -> None:
+        """Let this command run once, as its user typed it."""
+        self._approved.append(command)
+
+    def take(self, command: str) -> bool:
+        """Whether this very command was allowed; each word holds once."""
+        if command not in self._approved:
+            return False
+        self._approved.remove(command)
+        return True
+
+
+def workspace_of(cwd: Path) -> Path:
+    """The folder worked in, links resolved.
+
+    Raises:
+        NotFound: It is no folder.
+    """
+    real = Path(os.path.realpath(cwd))
+    if not real.is_dir():
+        raise NotFound(f"{cwd} is no folder")
+    return real
+
+
+async def lay(flags: Flags, cwd: Path, *, human: Human | None, clock: Clock, tell: Tell) -> Ground:
+    """Everything a session needs, with the server found or started.
+
+    Raises:
+        HeadraceError: A setting or flag is wrong, or the server is not there.
+    """
+    data = data_folder(flags)
+    state = data / "code"
+    worktree = await _worktree(flags, workspace_of(cwd), state, tell)
+    workspace = workspace_of(cwd) if worktree is None else worktree.path
+    trusted = await _trusted(flags, workspace, state, human=human, clock=clock, tell=tell)
+    settings = settings_files.load(
+        workspace,
+        home=Path.home(),
+        trusted=trusted,
+        allow=flags.allowed_tools,
+        deny=flags.disallowed_tools,
+    )
+    for notice in settings.notices:
+        tell(notice)
+    roots = _roots(flags, settings, workspace)
+    approving = None if human is None else Approving(human)
+    slug = logs.folder_of(state, workspace).name
+    sandbox = _sandbox(flags, workspace, state / "run" / f"{slug}-{os.getpid()}", roots, approving)
+    policy = _policy(flags, settings, workspace, roots, sandboxed=sandbox.sandboxed)
+    connection = await connect(flags, os.environ, data)
+    ground = Ground(
+        flags=flags,
+        workspace=workspace,
+        state=state,
+        trusted=trusted,
+        settings=settings,
+        policy=policy,
+        files=Workspace(workspace, write_roots=roots),
+        sandbox=sandbox,
+        snapshots=Snapshots(workspace, state / "snapshots" / slug, clock),
+        connection=connection,
+        profile=_profile(state, connection),
+        human=approving,
+        clock=clock,
+        tell=tell,
+        worktree=worktree,
+    )
+    _warn(ground)
+    return ground
+
+
+def _warn(ground: Ground) -> None:
+    if not ground.sandbox.sandboxed:
+        ground.tell(f"no sandbox: {probe().why}")
+    if not (ground.connection.model.context_tokens or ground.profile.context_tokens):
+        ground.tell(
+            f"the server does not tell the window of {ground.connection.model.id}:"
+            f" {ground.context_tokens} tokens are assumed; --profile-model finds out"
+        )
+
+
+def _sandbox(
+    flags: Flags, workspace: Path, folder: Path, roots: tuple[Path, ...], human: Approving | None
+) -> Sandbox | Unsandboxed:
+    held = SandboxPolicy(workspace=workspace, state_folder=folder, write_roots=roots)
+    return Sandbox(held) if probe().ok else Unsandboxed(held, _approval(flags, human))
+
+
+def _policy(
+    flags: Flags,
+    settings: CodeSettings,
+    workspace: Path,
+    roots: tuple[Path, ...],
+    *,
+    sandboxed: bool,
+) -> Policy:
+    home = Path.home()
+
+    def save(rule: str, scope: Scope) -> str:
+        return str(settings_files.keep(rule, scope, workspace=workspace, home=home))
+
+    return Policy(
+        settings.rules,
+        workspace=str(workspace),
+        home=str(home),
+        roots=[str(root) for root in roots],
+        mode=_mode(flags, settings),
+        sandboxed=sandboxed,
+        dangerous=flags.dangerously_skip_permissions,
+        bypass_barred_by=settings.bypass_barred_by,
+        save=save,
+    )
+
+
+async def open_session(ground: Ground, *, log: Log | None = None) -> Session:
+    """The session that the flags name, ready for its first turn.
+
+    Raises:
+        HeadraceError: There is no such session, or it is open elsewhere.
+    """
+    log = log or choose_log(ground.flags, ground.sessions, ground.clock)
+    for notice in log.notices:
+        ground.tell(notice)
+    tools = _tools(ground)
+    session = Session(
+        log,
+        ground.connection.client,
+        tools=tools,
+        policy=ground.policy,
+        human=ground.human,
+        clock=ground.clock,
+        snapshots=ground.snapshots,
+        limits=Limits(turns_max=ground.flags.max_turns, budget_nano=ground.flags.max_budget_nano),
+        rates=await _rates(ground),
+        prefill_tokens_s=ground.profile.prefill_tokens_per_s,
+    )
+    begun = await _begun(ground, log.branch(), tools)
+    if begun is not None:
+        session.begin(begun)
+    if session.setting("mode") != ground.policy.mode:
+        session.set_mode(ground.policy.mode)
+    return session
+
+
+def choose_log(flags: Flags, folder: Path, clock: Clock) -> Log:
+    """The log that the flags name: a new one, the newest, one by its id, or a copy.
+
+    Raises:
+        NotFound: There is no such session.
+    """
+    new = folder / f"{flags.session_id}.jsonl" if flags.session_id else logs.new_path(folder, clock)
+    if not flags.continue_ and flags.resume is None:
+        if new.exists():
+            raise InvalidRequest(f"the session {new.stem} is there already", hint="--resume it")
+        return Log.open(new, clock)
+    path = kept_path(flags.resume, folder)
+    if not flags.fork_session:
+        return Log.open(path, clock)
+    source = Log.open(path, clock)
+    try:
+        source.fork(new)
+    finally:
+        source.close()
+    return Log.open(new, clock)
+
+
+def kept_path(word: str | None, folder: Path) -> Path:
+    """The file of the newest session, or of the one whose id or first words begin so.
+
+    Raises:
+        NotFound: There is none.
+    """
+    found = logs.sessions(folder)
+    if not word:
+        if not found:
+            raise NotFound("there is no session in this folder to go on with")
+        return found[0].path
+    for named in _NAMES:
+        for one in found:
+            if named(one).startswith(word.lower()):
+                return one.path
+    raise NotFound(f"there is no session {word!r} of this folder", hint="headrace code sessions")
+
+
+_NAMES: tuple[Callable[[logs.Listed], str], ...] = (
+    lambda one: one.id,
+    lambda one: one.words.lower(),
+)
+
+
+def _tools(ground: Ground) -> tuple[Tool, ...]:
+    from headrace.code.toolbox import toolbox  # noqa: PLC0415 - after the first paint
+
+    tools = toolbox(
+        ground.profile,
+        ground.files,
+        ground.sandbox,
+        human=ground.person,
+        decide=ground.policy.decide,
+        output_folder=ground.state / "outputs" / str(os.getpid()),
+        context_tokens=ground.context_tokens,
+        images=ground.connection.model.abilities.vision,
+    )
+    wanted = ground.flags.tools
+    if wanted is None or wanted == ("default",):
+        return tools
+    known = {tool.spec.name for tool in tools}
+    if unknown := [name for name in wanted if name not in known]:
+        raise InvalidRequest(
+            f"--tools: there is no tool {unknown[0]!r}", hint=", ".join(sorted(known))
+        )
+    return tuple(tool for tool in tools if tool.spec.name in wanted)
+
+
+async def use_model(ground: Ground, session: Session, name: str) -> None:
+    """Go on with another model of the same server, with the tools that fit it.
+
+    Raises:
+        ModelNotFound: It is not served.
+        Conflict: A turn is running.
+    """
+    client = ground.connection.client
+    ground.connection = msgspec.structs.replace(ground.connection, model=await choose(client, name))
+    ground.profile = _profile(ground.state, ground.connection)
+    tools = _tools(ground)
+    begun = await _begun(ground, session.log.branch(), tools)
+    if begun is not None:
+        session.begin(begun, tools=tools)
+
+
+def _profile(state: Path, connection: Connection) -> Profile:
+    base_url = connection.client.endpoint.base_url
+    return Profiles(state / "profiles").load(base_url, connection.model.id)
+
+
+async def _begun(
+    ground: Ground, branch: tuple[Entry, ...], tools: tuple[Tool, ...]
+) -> Begun | None:
+    """What requests are made with; None where the session says so already."""
+    flags, profile, model = ground.flags, ground.profile, ground.connection.model
+    system = flags.system_prompt or (prompt_texts.SMALL if profile.small else prompt_texts.STRONG)
+    if flags.append_system_prompt:
+        system = f"{system}\n\n{flags.append_system_prompt}"
+    before = begun_of(branch) if branch else None
+    begun = Begun(
+        workspace=str(ground.workspace),
+        model=model.id,
+        system=system,
+        # What was said first stays as it was: another date would change the whole prefix.
+        context=before.context if before else await _context(ground),
+        tools=tuple(tool.spec for tool in tools),
+        context_tokens=ground.context_tokens,
+        max_tokens=profile.answer_tokens(ground.context_tokens, model.output_tokens),
+        text_calls=profile.calls == "text",
+        parallel_calls=profile.parallel_calls,
+    )
+    return None if begun == before else begun
+
+
+async def _context(ground: Ground) -> str:
+    from headrace.code.context_block import context_block  # noqa: PLC0415 - a new session only
+
+    found = _instructions(ground)
+    for notice in found.notices:
+        ground.tell(notice)
+    return await context_block(
+        ground.workspace, ground.clock, trusted=ground.trusted, instructions=found.text
+    )
+
+
+def _instructions(ground: Ground) -> Instructions:
+    def denied(path: Path) -> bool:
+        return isinstance(ground.policy.decide(Action(tool="Read", path=str(path))), Deny)
+
+    return load_instructions(ground.workspace, home=Path.home(), denied=denied)
+
+
+async def _worktree(flags: Flags, workspace: Path, state: Path, tell: Tell) -> "Worktree | None":
+    if flags.worktree is None:
+        return None
+    from headrace.code.worktrees import create  # noqa: PLC0415 - with -w only
+
+    made = await create(workspace, state / "worktrees", flags.worktree)
+    tell(f"works in {made.path} on branch {made.branch}")
+    return made
+
+
+async def _trusted(
+    flags: Flags, workspace: Path, state: Path, *, human: Human | None, clock: Clock, tell: Tell
+) -> bool:
+    """Whether the folder's own settings count; a person is asked where there is one."""
+    bundle, trust = bundle_of(workspace), Trust(state / "trust", clock)
+    verdict = trust.check(bundle, digest=flags.trust)
+    if verdict.trusted:
+        return True
+    if flags.trust is not None:
+        raise ConfigError(
+            "--trust names another state of this folder",
+            hint=f"it is now {bundle.digest}; `headrace code trust` shows what is in it",
+        )
+    if human is None or flags.headless or not bundle.items:
+        for change in verdict.changes:
+            tell(f"not trusted: {change}")
+        return False
+    answer = await human.choose(_question(bundle, known=verdict.known), _ANSWERS)
+    if answer == _ANSWERS[0]:
+        trust.grant(bundle)
+    return answer == _ANSWERS[0]
+
+
+_ANSWERS = ("yes, trust it", "no, work without its settings")
+
+
+def _question(bundle: Bundle, *, known: bool) -> str:
+    lines = [f"  {item.name}: {line}" for item in bundle.items for line in item.shows]
+    head = "What this folder brings has changed" if known else "This folder brings"
+    return "\n".join([f"{head}:", *lines, "Trust it?"])
+
+
+def _mode(flags: Flags, settings: CodeSettings) -> str:
+    if flags.dangerously_skip_permissions:
+        return "bypassPermissions"
+    return mode_of(flags.permission_mode or settings.mode or "default")
+
+
+def _roots(flags: Flags, settings: CodeSettings, workspace: Path) -> tuple[Path, ...]:
+    folders = [workspace / Path(folder).expanduser() for folder in flags.add_dir]
+    return tuple(workspace_of(Path(folder)) for folder in (*folders, *settings.directories))
+
+
+def _approval(flags: Flags, approving: Approving | None) -> Callable[[str], bool]:
+    """Whether a command may run without a sandbox."""
+    if flags.dangerously_skip_permissions:
+        return lambda _: True
+    return approving.take if approving is not None else lambda _: False
+
+
+async def _rates(ground: Ground) -> Rates | None:
+    if ground.flags.max_budget_nano is None:
+        return None
+    return await ground.connection.client.rates(ground.connection.model.id)

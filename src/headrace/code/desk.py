@@ -1,0 +1,139 @@
+"""The desk of the screen: a session, and all that commands such as /cost do about it."""
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+from pathlib import Path
+
+from headrace.agent import log as logs
+from headrace.agent.entries import Answered, Said
+from headrace.agent.log import Log
+from headrace.agent.session import Session
+from headrace.code.bill import bill_of, cost_text
+from headrace.code.build import Ground, open_session, use_model
+from headrace.code.screen.actions import Desk, Kept, Ran, Status
+from headrace.core.errors import StoreError
+from headrace.core.messages import user
+from headrace.safety.rules import Rule
+from headrace.safety.sandbox.output import shorten
+
+_FILES_MAX = 20_000
+_SHELL_S_MAX = 3_600.0
+_SKIPPED = frozenset({".git", "node_modules", "__pycache__", ".venv", "target", ".tox"})
+_INIT = (
+    "Look through this repository and write AGENTS.md at its top: how to build, test and check"
+    " it, where what lies, and the conventions that its code keeps. At most 60 lines; only what"
+    " cannot be guessed. If there is one, improve it."
+)
+
+
+async def desk_of(ground: Ground, log: Log | None = None) -> Desk:
+    """The desk of the session that the flags name, or of one that is open already."""
+    session = await open_session(ground, log=log)
+
+    async def resume(session_id: str) -> Desk:
+        path = ground.sessions / f"{session_id}.jsonl"
+        return await desk_of(ground, Log.open(path, ground.clock))
+
+    async def clear() -> Desk:
+        path = logs.new_path(ground.sessions, ground.clock)
+        return await desk_of(ground, Log.open(path, ground.clock))
+
+    async def models() -> tuple[str, ...]:
+        served = await ground.connection.client.models()
+        return tuple(model.id for model in served if model.abilities.chat)
+
+    async def close() -> None:
+        session.log.close()
+
+    return Desk(  # noqa: S604 - the field is called so; it runs in the sandbox
+        session=session,
+        status=lambda: _status(ground, session),
+        workspace=str(ground.workspace),
+        bill=lambda: cost_text(
+            bill_of(session.log.all()),
+            budget_nano=ground.flags.max_budget_nano,
+            prefill_tokens_per_s=ground.profile.prefill_tokens_per_s,
+        ),
+        permissions=lambda: _permissions(ground),
+        why=lambda count: "\n".join(ground.policy.why(count)) or "Nothing was decided yet.",
+        models=models,
+        use_model=lambda name: use_model(ground, session, name),
+        kept=lambda: _kept(ground.sessions),
+        resume=resume,
+        clear=clear,
+        export=lambda path: _export(ground, session, path),
+        shell=lambda command, hear: _shell(ground, session, command, hear),
+        init_words=_INIT,
+        files=lambda: tuple(islice(_files(ground), _FILES_MAX)),
+        history=ground.state / "history",
+        close=close,
+        may_bypass=ground.flags.dangerously_skip_permissions,
+    )
+
+
+def _status(ground: Ground, session: Session) -> Status:
+    return Status(
+        model=ground.connection.model.id,
+        mode=ground.policy.mode,
+        cost_nano=session.cost().nano or None,
+        context_left=_context_left(ground, session),
+    )
+
+
+def _context_left(ground: Ground, session: Session) -> float | None:
+    for entry in reversed(session.log.branch()):
+        if isinstance(entry.body, Answered):
+            used = entry.body.usage.input + entry.body.usage.output
+            return max(0.0, 1 - used / ground.context_tokens)
+    return None
+
+
+def _permissions(ground: Ground) -> str:
+    rules = ground.policy.rules
+    lines = [f"mode: {ground.policy.mode}"]
+    for name, some in (("deny", rules.deny), ("ask", rules.ask), ("allow", rules.allow)):
+        lines += [f"{name:<6}{_rule(rule)}" for rule in some]
+    return "\n".join(lines)
+
+
+def _rule(rule: Rule) -> str:
+    return f"{rule.text}  ({rule.scope}{f', {rule.file}' if rule.file else ''})"
+
+
+def _kept(folder: Path) -> tuple[Kept, ...]:
+    return tuple(Kept(one.id, one.words, one.changed_ns) for one in logs.sessions(folder))
+
+
+def _export(ground: Ground, session: Session, name: str | None) -> str:
+    from headrace.code.export import to_json, to_markdown  # noqa: PLC0415 - asked for seldom
+
+    path = ground.workspace / (name or f"headrace-{session.log.id}.md")
+    write = to_json if path.suffix == ".json" else to_markdown
+    try:
+        path.write_text(write(session.log.branch()), encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}") from error
+    return str(path)
+
+
+async def _shell(
+    ground: Ground, session: Session, command: str, hear: Callable[[str], None]
+) -> Ran:
+    if ground.human is not None:
+        ground.human.grant(command)  # its user typed it
+    ran = await ground.sandbox.run(
+        command,
+        timeout_s=_SHELL_S_MAX,
+        on_output=lambda data: hear(data.decode(errors="replace")),
+    )
+    text = shorten(ran)
+    told = f"I ran `{command}`, exit status {ran.status}:\n{text}"
+    if session.running:
+        session.queue(told)
+    else:
+        session.log.append(Said(user(told), "notice"))
+    return Ran(text, ran.status, str(ran.path_of_rest) if ran.path_of_rest else None)
+
+
+def _files(ground: Ground) -> Iterable[str]:
+    return (found.path for found in ground.files.walk(skip=_SKIPPED) if not found.is_folder)
