@@ -20,6 +20,7 @@ _RESERVED = re.compile(
 )
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\+?=")
+_SUBSCRIPT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\[")
 _FUNCTION = re.compile(r"\([ \t]*\)")
 _REDIRECT = re.compile(r"[0-9]*(<<<|<<-|<<|<>|<&|>&|>>|>\||>|<)|&>>|&>")
 # Only digits: bash evaluates the values of names in arithmetic, and commands in their subscripts.
@@ -361,7 +362,7 @@ class _Parser:
                 value = Word("") if self.peek() in " \t\n;&|)" else self.word()
                 assignments.append((assignment[1], value))
             else:
-                words.append(self.word())
+                words.append(self.word(first=not words))
         if not (words or assignments or redirects):
             raise _Unsure("a command is missing")
         source = self.text[start : self.at].strip()
@@ -423,8 +424,10 @@ class _Parser:
 
     # -- Words
 
-    def word(self) -> Word:
+    def word(self, *, first: bool = False) -> Word:
         start = self.at
+        if first and _SUBSCRIPT.match(self.text, start):
+            raise _Unsure("an array")
         out: list[str] = []
         glob = brace = False
         tilde = self.sees("~")
@@ -450,7 +453,7 @@ class _Parser:
             raise _Unsure("a line end between a here-document and its body")
         if (brace and re.search(r",|\.\.", source)) or (tilde and source[1:2] not in {"", "/"}):
             return Word(HOLE, glob)
-        return Word("".join(out), glob, tilde)
+        return Word("".join(out), glob and source != "[", tilde)
 
     def quoted(self) -> str:
         """What a quote, an escape or an expansion stands for."""
