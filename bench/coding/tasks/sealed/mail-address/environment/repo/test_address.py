@@ -1,0 +1,15 @@
+import unittest
+
+from address import Address, parse_address
+
+
+class AddressTest(unittest.TestCase):
+    def test_plain(self):
+        self.assertEqual(parse_address("bo@example.org"), Address("", "bo", "example.org"))
+
+    def test_quoted_name(self):
+        self.assertEqual(parse_address('"Bo" <bo@example.org>').name, "Bo")
+
+
+if __name__ == "__main__":
+    unittest.main()
