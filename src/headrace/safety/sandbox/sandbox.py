@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from headrace.core.errors import ConfigError, Conflict, Forbidden, InvalidRequest
 from headrace.safety.sandbox.arguments import Mounts, bubblewrap, limited
 from headrace.safety.sandbox.background import Background
@@ -21,11 +23,12 @@ from headrace.safety.sandbox.quarantine import remove
 from headrace.safety.sandbox.refusals import explain
 from headrace.safety.sandbox.seatbelt import profile
 from headrace.safety.sandbox.seccomp import program
-from headrace.safety.sandbox.state import State
+from headrace.safety.sandbox.state import State, may_enter
 
 _COMMAND_BYTES_MAX = 120_000  # the kernel takes no longer word
 _SETUP_FAILED = b"bwrap: "
 _SETUP_WAIT_S = 10
+_PYTHON = "/usr/bin/python3"  # where commands run as somebody who cannot read ours
 _PROXY_PORT = 3128  # in the sandbox's own network, where no other has it
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 _FORWARD_INSIDE, _SOCKET_INSIDE = "/run/headrace/forward.py", "/run/headrace/proxy"
@@ -56,6 +59,9 @@ class Sandbox:
             check_root(path, home, what="the folder") for path in policy.read_roots
         )
         self._state = State(policy.state_folder, self._writable)
+        user = self._state.user
+        tools = tuple(path for path in self._ground.toolchains if may_enter(Path(path), user))
+        self._ground = msgspec.structs.replace(self._ground, toolchains=tools)
         self._inventory = Inventory(self._writable, policy.protected_names)
         self._known: Seen | None = None
         self._knows_identity = False
@@ -243,6 +249,8 @@ class Sandbox:
             variables = dict.fromkeys(_PROXY_VARIABLES, f"http://127.0.0.1:{_PROXY_PORT}")
             variables |= {"no_proxy": "localhost,127.0.0.1", "NO_PROXY": "localhost,127.0.0.1"}
             python = os.path.realpath(sys.executable)
+            if not may_enter(Path(python), self._state.user):
+                python = _PYTHON
             inside = [str(fds[0]), str(_PROXY_PORT), _SOCKET_INSIDE]
             inner = [python, "-I", "-S", _FORWARD_INSIDE, *inside, *inner]
             # All of the sandbox but the command needs the proxy's socket, and no more than that.

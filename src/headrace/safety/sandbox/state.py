@@ -82,16 +82,22 @@ class State:
             shutil.rmtree(self.temporary.parent, ignore_errors=True)
 
 
+def may_enter(path: Path, user: tuple[int, int] | None) -> bool:
+    """Whether a user can come to a path and read it; `None`, which is us, can."""
+    if user is None:
+        return True
+    for folder in (path, *path.parents):
+        status = folder.stat()
+        bit = stat.S_IXUSR if status.st_uid == user[0] else stat.S_IXOTH
+        if not status.st_mode & bit:
+            return False
+    return True
+
+
 def _user_for(root: Path) -> tuple[int, int] | None:
     """Whom root becomes for commands: the owner of the workspace, if that user can enter it."""
     if os.geteuid() != 0:
         return None
     status = root.stat()
-    if status.st_uid == 0:
-        return None
-    for parent in root.parents:
-        mode = parent.stat()
-        bit = stat.S_IXUSR if mode.st_uid == status.st_uid else stat.S_IXOTH
-        if not mode.st_mode & bit:
-            return None
-    return status.st_uid, status.st_gid
+    user = (status.st_uid, status.st_gid)
+    return user if user[0] != 0 and may_enter(root, user) else None

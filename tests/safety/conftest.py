@@ -1,0 +1,3 @@
+from support.sandbox_world import sandbox, world
+
+__all__ = ["sandbox", "world"]
