@@ -12,15 +12,15 @@ from typing import Any
 from headrace.agent.progress import Reply
 from headrace.agent.session import Session
 from headrace.code import stream_json
+from headrace.code.face import SIGNALLED, Face, session_of, signals, tell
 from headrace.code.flags import Flags
-from headrace.code.headless import DONE, FAILED, Face, session_of, signals, tell
 from headrace.core.decisions import Ask
 from headrace.core.errors import HeadraceError
 from headrace.core.messages import Message, ToolCall
 from headrace.safety.actions import Action
 from headrace.safety.permissions import mode_of
 
-_SIGNALLED = 128
+_DONE, _FAILED = 0, 1
 _WAITING_MAX = 1_000
 
 
@@ -52,7 +52,7 @@ class _Conversation:
             loop.call_soon_threadsafe(tell, why)
 
         stream_json.Reader(sys.stdin.fileno(), take, refuse)
-        code = DONE
+        code = _DONE
         async with signals() as caught:
             self._running = asyncio.current_task()
             caught.stop = self._stop
@@ -61,17 +61,17 @@ class _Conversation:
             except asyncio.CancelledError:
                 self._face.never("interrupted", "it was interrupted")
             except HeadraceError as error:
-                code = FAILED
+                code = _FAILED
                 self._face.never("failed", error.message, hint=error.hint)
-        return _SIGNALLED + caught.number if caught.number else code
+        return SIGNALLED + caught.number if caught.number else code
 
     async def _talk(self) -> int:
         # The server is not asked before something is said: control requests come first.
         first = await self._turns.get()
         if first is None:
-            return DONE
+            return _DONE
         asks = self._flags.permission_prompt_tool is not None
-        code = DONE
+        code = _DONE
         async with session_of(self._flags, self._face, human=self if asks else None) as session:
             self._session = session
             if self._mode is not None:
@@ -79,7 +79,7 @@ class _Conversation:
             said: Message | None = first
             while said is not None:
                 end = await self._face.turn(session, said)
-                code = DONE if end == "done" else FAILED
+                code = _DONE if end == "done" else _FAILED
                 said = await self._turns.get()
         return code
 
