@@ -97,6 +97,7 @@ def _names(root: Path) -> Iterator[str]:
         for inner in _INNER_FOLDERS:
             if (root / folder / inner).is_symlink():
                 yield f"{folder}/{inner}"
+                continue
             for path, folders, files in os.walk(root / folder / inner):
                 linked = [each for each in folders if Path(path, each).is_symlink()]
                 yield from (str(Path(path, each).relative_to(root)) for each in files + linked)
