@@ -1,0 +1,2 @@
+#!/bin/bash
+git apply "$(cd "$(dirname "$0")" && pwd)/fix.patch"
