@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace.safety.sandbox.git import SAFE_GIT_VARIABLES
-from support.sandbox_world import SECRET, World
+from support.sandbox_world import SECRET, World, is_running
 
 PYTHON = "/usr/bin/python3 -c"
 
@@ -222,11 +222,6 @@ async def test_a_system_call_is_refused(world: World, name: str):
     ran = await world.held(f"{PYTHON} {shlex.quote(code)}")
     assert ran.head.split()[0] == b"-1", ran
     assert int(ran.head.split()[1]) in {1, 38, 97}, ran  # EPERM, ENOSYS, EAFNOSUPPORT
-
-
-def is_running(mark: str) -> bool:
-    done = subprocess.run(["ps", "axww"], capture_output=True, text=True, check=True)
-    return mark in done.stdout
 
 
 async def test_an_end_by_time_takes_all_with_it(world: World):

@@ -59,6 +59,18 @@ class World:
             await sandbox.close()
 
 
+def git(*words: str | Path) -> str:
+    """Git on the host, in whoever's repository."""
+    command = ["git", "-c", "safe.directory=*", *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def is_running(mark: str) -> bool:
+    """Whether a process has these words in its command line."""
+    done = subprocess.run(["ps", "axww"], capture_output=True, text=True, check=True)
+    return mark in done.stdout
+
+
 def need_sandbox() -> None:
     found = probe()
     if not found.ok:

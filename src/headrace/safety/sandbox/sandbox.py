@@ -159,7 +159,7 @@ class Sandbox:
             status,
             policy=self._policy,
             home=self._ground.home,
-            kept=tuple(seen.protected),
+            kept=sorted(set(seen.protected) - set(seen.git), key=len, reverse=True),
             hidden=() if self._policy.secrets_shown else tuple(seen.secrets),
             killed_by=child.killed_by,
         )
