@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from pathlib import Path
 
 from headrace.code.context_block import context_block
@@ -9,6 +10,7 @@ from headrace.core.clock import ManualClock
 from support.hostile_git import plain_git, repository
 
 NOON_NS = 1_700_000_000_000_000_000
+TODAY = time.strftime("%Y-%m-%d", time.localtime(NOON_NS // 10**9))
 
 
 async def block(workspace: Path, *, trusted: bool = True, chars_max: int = 1_500) -> list[str]:
@@ -25,7 +27,7 @@ async def test_folder_platform_date_git_and_files(tmp_path: Path):
     assert await block(root) == [
         f"Folder: {root}",
         f"Platform: {sys.platform}",
-        "Date: 2023-11-14",
+        f"Date: {TODAY}",
         "Git: branch main, changed: M a.txt, R sub/c.dat, ?? z.py",
         "Files: a.txt sub/c.dat z.py",
     ]
@@ -81,4 +83,4 @@ async def test_instructions_stand_last(tmp_path: Path):
     text = await context_block(
         tmp_path, clock, trusted=False, instructions="# AGENTS.md\n\nBe kind."
     )
-    assert text.endswith("Date: 2023-11-14\n\n# AGENTS.md\n\nBe kind.")
+    assert text.endswith(f"Date: {TODAY}\n\n# AGENTS.md\n\nBe kind.")

@@ -397,21 +397,49 @@ def test_old_snapshots_go_and_the_newest_stays(work: Path):
 
 
 def test_snapshots_over_a_size_go_oldest_first(work: Path):
-    snapshots = opened(work, Limits(store_bytes_max=100_000))
+    limits = Limits(store_bytes_max=100_000)
+    snapshots, other = opened(work, limits), opened(work, limits)
+    other.take_now("look")
     ids: list[str] = []
     for number in range(20):
         (work / "a").write_bytes(os.urandom(20_000))
         ids.append(snapshots.take_now(str(number)))
-    other = opened(work, Limits(store_bytes_max=100_000))
-    other.take_now("look")
     assert asyncio.run(snapshots.gc()) > 0
     assert asyncio.run(snapshots.gc()) == 0
-    assert (work.parent / "kept" / "objects").stat().st_size <= 100_000
+    assert (work.parent / "kept" / "objects").stat().st_size <= 75_000
     (work / "a").unlink()
     other.take_now("the other session noticed")
     other.restore_now(ids[-2])
     with pytest.raises(NotFound):
         other.restore_now(ids[0])
+
+
+async def test_a_restore_can_be_undone_and_done_again(work: Path):
+    snapshots = opened(work)
+    with pytest.raises(NotFound, match="no rewind"):
+        await snapshots.undo()
+    (work / "a").write_text("1")
+    first = await snapshots.take("one")
+    (work / "a").write_text("2")
+    await snapshots.take("two")
+    await snapshots.restore(first)
+    again = opened(work)
+    await again.undo()
+    assert (work / "a").read_text() == "2"
+    await again.undo()
+    assert (work / "a").read_text() == "1"
+
+
+def test_a_session_begins_by_forgetting_what_is_over_the_limits(work: Path):
+    clock = ManualClock()
+    snapshots = opened(work, Limits(keep_days=7), clock)
+    for _ in range(20):
+        (work / "a").write_bytes(os.urandom(20_000))
+        snapshots.take_now("day")
+        clock.move(DAY_NS)
+    opened(work, Limits(keep_days=7), clock).take_now("the next session")
+    assert len(snapshots.history()) == 7
+    snapshots.restore_now(snapshots.history()[0].id)
 
 
 async def test_takes_and_restores_in_a_loop(work: Path):
@@ -491,12 +519,13 @@ def test_snapshots_while_files_change_agree_with_the_files_in_the_end(work: Path
 
     other = threading.Thread(target=change)
     other.start()
-    taken = {snapshots.take_now("while") for _ in range(30)}
+    taken: set[str] = set()
+    while len(taken) < 10:
+        taken.add(snapshots.take_now("while"))
     ended.set()
     other.join()
     last = snapshots.take_now("end")
     tree = tree_of(work)
-    assert len(taken) > 1
     snapshots.restore_now(first)
     snapshots.restore_now(last)
     assert tree_of(work) == tree

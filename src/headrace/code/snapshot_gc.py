@@ -5,6 +5,7 @@ from headrace.code.snapshot_tree import Limits, tree
 
 _DAY_NS = 86_400 * 10**9
 _WORTH_A_REWRITE = 0.25  # of the file
+_FULL_TO = 0.75  # so that the next session need not begin with a rewrite again
 
 
 def collect(store: Store, limits: Limits, *, now_ns: int) -> int:
@@ -19,13 +20,14 @@ def collect(store: Store, limits: Limits, *, now_ns: int) -> int:
         history[0].time_ns >= oldest_ns and objects.size_bytes <= limits.store_bytes_max
     ):
         return 0
+    room_bytes = limits.store_bytes_max * _FULL_TO
     live: dict[bytes, None] = {}
     kept: list[Taken] = []
     live_bytes = 0
     for taken in history[::-1]:
         needs = _needs(store, digest_of_id(taken.id), live)
         more = sum(map(objects.stored_bytes, needs))
-        over = live_bytes + more > limits.store_bytes_max
+        over = live_bytes + more > room_bytes
         if kept and (taken.time_ns < oldest_ns or over):
             break
         live.update(needs)

@@ -376,13 +376,14 @@ class Walk:
             return None
         try:
             before = os.fstat(file)
-            data = _content(file, self._limits.file_bytes_max)
+            regular = stat.S_ISREG(before.st_mode)
+            data = _content(file, self._limits.file_bytes_max) if regular else None
             after = os.fstat(file)
         except OSError:
             return _unreadable(name)
         finally:
             os.close(file)
-        if not stat.S_ISREG(before.st_mode) or data is None:
+        if data is None:
             return Known(b"", True, _left(name, "too large", after))  # noqa: FBT003
         mode = stat.S_IMODE(before.st_mode)
         node = Node(os.fsencode(name), "file", mode, len(data), self._objects.add(data))

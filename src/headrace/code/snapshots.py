@@ -26,6 +26,8 @@ from headrace.core.errors import Conflict, NotFound, StoreError
 
 _SAVED_AFTER_FILES = 500
 _TOLD_MAX = 5
+_RESTORING = "restoring"  # while files are put back
+_BEFORE = "before"  # what undoes the newest restore
 _DIFFS_MAX = 500
 _DAY_NS = 86_400 * 10**9
 
@@ -95,6 +97,9 @@ class Snapshots:
     async def take(self, label: str) -> str:
         """Keep the workspace as it is now; the id is the same while nothing changes.
 
+        The first one reads all files and forgets what is over the limits, so it is best taken in
+        the background, before anything is changed.
+
         Raises:
             StoreError: The snapshots' folder refuses, or another session holds it.
         """
@@ -113,6 +118,19 @@ class Snapshots:
         """
         return await asyncio.to_thread(self.restore_now, snapshot_id)
 
+    async def undo(self) -> Restored:
+        """Put the files back as they were before the newest restore; twice does it again.
+
+        Raises:
+            NotFound: Nothing was restored here yet, or what was is not kept any more.
+            Conflict, StoreError: As in `restore`.
+        """
+        try:
+            before = (self._folder / _BEFORE).read_text(encoding="ascii")
+        except (FileNotFoundError, UnicodeDecodeError):
+            raise NotFound("no rewind of files to undo in this folder") from None
+        return await self.restore(before)
+
     async def diff(self, before_id: str, after_id: str) -> tuple[Diff, ...]:
         """The files that differ between two snapshots, by path; 500 at most.
 
@@ -122,7 +140,11 @@ class Snapshots:
         return await asyncio.to_thread(self._diff, before_id, after_id)
 
     async def gc(self) -> int:
-        """Forget what is over the limits; returns the bytes freed. Does nothing mostly."""
+        """Forget what is over the limits, as each session's first snapshot does.
+
+        Returns:
+            The bytes freed.
+        """
         return await asyncio.to_thread(self._gc)
 
     def history(self) -> tuple[Taken, ...]:
@@ -148,7 +170,10 @@ class Snapshots:
     def take_now(self, label: str) -> str:
         """`take` without an event loop."""
         with self._locked() as (store, now_ns):
+            first = self._head is None
             self._head = self._take(store, label, now_ns)
+            if first:
+                collect(store, self._limits, now_ns=self._clock.now_ns())
             return self._head
 
     def restore_now(self, snapshot_id: str) -> Restored:
@@ -166,12 +191,13 @@ class Snapshots:
                 self._refuse_overwriting(store, known, before, snapshot_id)
             store.objects.sync()
             cut = _Cut(snapshot_id, before, f".headrace-restore-{os.urandom(8).hex()}")
-            write_file(self._folder / "restoring", msgspec.json.encode(cut), sync=True)
+            write_file(self._folder / _RESTORING, msgspec.json.encode(cut), sync=True)
             restore = Restore(store.objects, temporary=cut.temporary, step=self._step)
             restore.root(self._workspace, self._index, want)
             after = self._take(store, "after rewind", now_ns)
             self._head = after
-            (self._folder / "restoring").unlink()
+            write_file(self._folder / _BEFORE, before.encode(), sync=True)
+            (self._folder / _RESTORING).unlink()
         return Restored(
             before=before,
             after=after,
@@ -283,7 +309,7 @@ class Snapshots:
 
     def _cut(self) -> _Cut | None:
         try:
-            return msgspec.json.decode((self._folder / "restoring").read_bytes(), type=_Cut)
+            return msgspec.json.decode((self._folder / _RESTORING).read_bytes(), type=_Cut)
         except (FileNotFoundError, msgspec.DecodeError):
             return None
 
