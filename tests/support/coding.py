@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -165,6 +165,9 @@ class Shelf:
 class Bench:
     """A session on a scripted model, and all that a test looks into."""
 
+    made: ClassVar[list[Path]] = []
+    """The logs of this test's sessions."""
+
     def __init__(
         self,
         folder: Path,
@@ -186,6 +189,7 @@ class Bench:
         self.progress: list[Progress] = []
         clock = clock or SystemClock()
         self.log = Log.open(folder / "sessions" / "one.jsonl", clock)
+        self.made.append(self.log.path)
         self.session = Session(
             self.log,
             self.model,

@@ -26,7 +26,9 @@ NOBODY = "Not allowed, and nobody is there to ask. Do what you can without it."
 REFUSED = "The user does not allow this. Do not try it in another way."
 _NS_PER_MS = 1_000_000
 _NOTE_CHARS = 100
-_INVALID = Deny("not a valid call")
+INVALID = Deny("not a valid call")
+STOPPED = Deny("interrupted")
+NOBODY_WHY = "nobody to ask; "
 
 
 class _Judged(msgspec.Struct, frozen=True):
@@ -63,7 +65,7 @@ class Actor:
     ) -> None:
         self.tools = {tool.spec.name: tool for tool in tools}
         self._policy = policy
-        self._human = human
+        self.human = human
         self._snapshots = snapshots
         self._clock = clock
         self._emit = emit
@@ -93,7 +95,7 @@ class Actor:
         except (Interrupted, asyncio.CancelledError):
             for ready in waiting:
                 text = INTERRUPTED if ready.call.id in self._begun else NOT_RUN
-                self._write(ready, Outcome.error(text), Deny("interrupted"))
+                self._write(ready, Outcome.error(text), STOPPED)
             raise
 
     def _together(self, waiting: Sequence[Ready]) -> list[_Judged]:
@@ -130,13 +132,13 @@ class Actor:
     async def _one(self, waiting: list[Ready], stopper: Stopper) -> None:
         ready = waiting[0]
         if ready.problem:
-            self._write(ready, Outcome.error(ready.problem), _INVALID)
+            self._write(ready, Outcome.error(ready.problem), INVALID)
             waiting.pop(0)
             return
         try:
             judged = self._judge(ready)
         except HeadraceError as error:
-            self._write(ready, Outcome.error(error.message), _INVALID)
+            self._write(ready, Outcome.error(error.message), INVALID)
             waiting.pop(0)
             return
         self._emit(Running(ready.call, judged.action))
@@ -168,9 +170,9 @@ class Actor:
             return decision, f"Not allowed: {decision.why}"
         if isinstance(decision, Allow):
             return decision, ""
-        if self._human is None:
-            return Deny(f"nobody to ask; {decision.why}"), f"{NOBODY} ({decision.why})"
-        human = self._human
+        if self.human is None:
+            return Deny(NOBODY_WHY + decision.why), f"{NOBODY} ({decision.why})"
+        human = self.human
 
         async def asked(ask: Ask) -> tuple[Decision, str]:
             reply = await human.may(judged.ready.call, judged.action, ask)

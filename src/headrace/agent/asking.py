@@ -17,7 +17,7 @@ from headrace.agent.entries import Answered, Begun, Broke
 from headrace.agent.log import Log
 from headrace.agent.measure import Size
 from headrace.agent.parts import Limits
-from headrace.agent.progress import Asking, Noticed, Partial, Progress, Retrying
+from headrace.agent.progress import Asking, End, Noticed, Partial, Progress, Retrying
 from headrace.agent.prompt import cached
 from headrace.agent.recover import Recovered, recover
 from headrace.agent.stopper import Interrupted, Stopper
@@ -30,6 +30,7 @@ from headrace.ledger.prices import Rates, amount, worst
 RETRIED = frozenset(
     {"overloaded", "rate_limited", "engine_failed", "engine_unavailable", "timed_out"}
 )
+EMPTY_SUMMARY = "empty_summary"
 _NS_PER_MS = 1_000_000
 # The server may have worked on it; all other failures without a beginning are refusals.
 _PERHAPS_CHARGED = frozenset({"interrupted", "engine_failed", "timed_out"})
@@ -51,8 +52,13 @@ class Model(Protocol):
         ...
 
 
-class TooDear(Exception):
-    """The budget does not reach for the next call."""
+class Over(Exception):
+    """The turn ends here: why, and in words for people."""
+
+    def __init__(self, why: End, text: str) -> None:
+        super().__init__(text)
+        self.why: End = why
+        self.text = text
 
 
 class _Heard(msgspec.Struct):
@@ -112,7 +118,7 @@ class Asker:
         """The answer, whole and counted but not yet written, or the failure, written.
 
         Raises:
-            TooDear: The budget does not reach.
+            Over: The budget does not reach.
             Interrupted: It was ended; what had come is written.
         """
         for attempt in range(1, self._limits.attempts_max + 1):
@@ -150,7 +156,7 @@ class Asker:
             left_nano = budget_nano - self.spent_nano
             output = measure.affordable(self._rates, size, output or 0, left_nano)
             if output is None:
-                raise TooDear
+                raise Over("budget", "the budget does not reach for another model call")
         request = cached(request) if marked else request
         return msgspec.structs.replace(request, max_tokens=output)
 

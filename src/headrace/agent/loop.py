@@ -23,8 +23,8 @@ import msgspec
 
 from headrace.agent import brake, compaction, measure, prompt_texts
 from headrace.agent.acting import Actor
-from headrace.agent.asking import Asker, TooDear, is_empty, understood
-from headrace.agent.entries import Answered, Begun, Body, Compacted, Entry, Said, Used
+from headrace.agent.asking import EMPTY_SUMMARY, Asker, Over, is_empty, understood
+from headrace.agent.entries import Answered, Begun, Body, Broke, Compacted, Entry, Said, Used
 from headrace.agent.log import Log
 from headrace.agent.measure import Size
 from headrace.agent.parts import Limits
@@ -40,10 +40,6 @@ _CUTS_MAX = 3
 _SQUEEZES_MAX = 3
 
 Ended = tuple[End, str]
-
-
-class _TooLong(Exception):
-    """The conversation does not fit into the model's window, and cannot be made shorter."""
 
 
 class Turn(msgspec.Struct):
@@ -101,8 +97,8 @@ class Loop:
         while True:
             try:
                 ended = await self._round(turn, stopper)
-            except TooDear:
-                return "budget", "the budget does not reach for another model call"
+            except Over as over:
+                return over.why, over.text
             if ended is None:
                 self._steer()
                 continue
@@ -124,10 +120,7 @@ class Loop:
         if self._limits.turns_max is not None and turn.asked >= self._limits.turns_max:
             return "max_turns", f"stopped after {turn.asked} model calls"
         begun = begun_of(self._log.branch())
-        try:
-            request, size = await self._fitting(begun, turn, stopper)
-        except _TooLong as error:
-            return "context_full", str(error)
+        request, size = await self._fitting(begun, turn, stopper)
         answered = await self.asker.ask(request, begun, size, stopper)
         turn.asked += 1
         if isinstance(answered, Failed):
@@ -145,7 +138,7 @@ class Loop:
         """Step 2 and 3: a request that the window holds.
 
         Raises:
-            _TooLong: None does.
+            Over: None does.
         """
         while True:
             branch = self._log.branch()
@@ -159,9 +152,10 @@ class Loop:
             # It is over the share, but may fit: with little room for an answer.
             if size.about < begun.context_tokens - measure.LEAST_OUTPUT_TOKENS:
                 return request, size
-            raise _TooLong(
+            raise Over(
+                "context_full",
                 f"the conversation has about {size.about} tokens, the window of {begun.model}"
-                f" holds {begun.context_tokens}, and there is nothing left to summarise"
+                f" holds {begun.context_tokens}, and there is nothing left to summarise",
             )
 
     async def _failed(self, failed: Failed, turn: Turn, stopper: Stopper) -> Ended | None:
@@ -244,6 +238,9 @@ class Loop:
         answered = await self.asker.ask(*asked, stopper)
         summary = "" if isinstance(answered, Failed) else answered.message.text().strip()
         if isinstance(answered, Failed) or not summary:
+            if not isinstance(answered, Failed):
+                text, usage, cost = "no summary", answered.usage, answered.cost_nano
+                self._append(Broke(kind=EMPTY_SUMMARY, text=text, usage=usage, cost_nano=cost))
             self._emit(Noticed("the model could not summarise the conversation", "warning"))
             return None
         entry = self._append(

@@ -7,7 +7,7 @@ from typing import Literal
 
 from headrace.agent import compaction
 from headrace.agent.acting import Actor
-from headrace.agent.asking import Asker, Model, TooDear
+from headrace.agent.asking import Asker, Model, Over
 from headrace.agent.entries import (
     Answered,
     Begun,
@@ -146,6 +146,15 @@ class Session:
         """Whether a turn is running."""
         return self._stopper is not None
 
+    @property
+    def human(self) -> Human | None:
+        """Who is asked; may be set between turns."""
+        return self._human
+
+    @human.setter
+    def human(self, human: Human | None) -> None:
+        self._human = self._loop.actor.human = human
+
     def interrupt(self) -> None:
         """End the turn at once; what runs is stopped. Nothing happens where none runs."""
         if self._stopper is not None:
@@ -179,7 +188,7 @@ class Session:
         stopper = self._begin_work()
         try:
             return await self._loop.compact(stopper, instructions)
-        except (Interrupted, TooDear):
+        except (Interrupted, Over):
             return None
         finally:
             self._stopper = None
