@@ -18,7 +18,7 @@ _WRITTEN_NAME = re.compile(r'"name"\s*:\s*"([^"\\\n]{1,64})"\s*,\s*"(?:arguments
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]")
 _WHOLE = re.compile(r"-?\d{1,15}(\.0+)?")
 _NUMBER = re.compile(r"-?\d{1,15}(\.\d+)?")
-_ALIKE = 0.5
+_ALIKE = 0.6
 _PLACEHOLDERS: dict[str, object] = {
     "integer": 1,
     "number": 1,
