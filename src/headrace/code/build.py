@@ -281,6 +281,7 @@ async def open_session(ground: Ground, *, log: Log | None = None) -> Session:
         session.begin(begun)
     if session.setting("mode") != ground.policy.mode:
         session.set_mode(ground.policy.mode)
+    ground.snapshots.begin()
     return session
 
 
@@ -339,7 +340,7 @@ def _tools(ground: Ground) -> tuple[Tool, ...]:
         ground.sandbox,
         human=ground.person,
         decide=ground.policy.decide,
-        output_folder=ground.state / "outputs" / str(os.getpid()),
+        may_read=ground.policy.may_read,
         context_tokens=ground.context_tokens,
         images=ground.connection.model.abilities.vision,
     )

@@ -1,28 +1,36 @@
 """The tools that a model is offered, by its profile: the full set, or four for small models."""
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from headrace.agent.progress import Human
 from headrace.agent.tools import Tool
 from headrace.code.profile import Profile
+from headrace.code.tools.ask import AskUserQuestion
+from headrace.code.tools.change import ApplyPatch, Edit, Write
+from headrace.code.tools.fetch import WebFetch
+from headrace.code.tools.read import Read
+from headrace.code.tools.search import Glob, Grep
+from headrace.code.tools.seen import Seen
+from headrace.code.tools.shell import Bash, BashOutput, Running
+from headrace.code.tools.todo import TodoWrite
 from headrace.core.decisions import Decision
 from headrace.safety.actions import Action
+from headrace.safety.files import Workspace
+from headrace.safety.sandbox.sandbox import Sandbox, Unsandboxed
 
-if TYPE_CHECKING:
-    from headrace.safety.files import Workspace
-    from headrace.safety.sandbox.run import Sandbox
+_CHARACTERS_PER_TOKEN = 4
+_WINDOW_SHARE = 8
+_CHARACTERS_MIN, _CHARACTERS_MAX = 2_000, 60_000
 
 
 def toolbox(
     profile: Profile,
-    workspace: "Workspace",
-    sandbox: "Sandbox",
+    workspace: Workspace,
+    sandbox: Sandbox | Unsandboxed,
     *,
     human: Human | None,
     decide: Callable[[Action], Decision],
-    output_folder: Path,
+    may_read: Callable[[str], bool],
     context_tokens: int,
     images: bool = False,
 ) -> tuple[Tool, ...]:
@@ -34,8 +42,33 @@ def toolbox(
         sandbox: Where commands run.
         human: Who can be asked; without one there is no AskUserQuestion.
         decide: The permission policy, asked again for each address that a fetch is sent on to.
-        output_folder: Where the whole of long outputs is kept.
+        may_read: Whether the rules let a file be read, for what a search may show.
         context_tokens: The model's window, of which one result may take a share.
         images: Whether the model sees pictures.
     """
-    raise NotImplementedError
+    seen, running = Seen(), Running()
+    share = context_tokens * _CHARACTERS_PER_TOKEN // _WINDOW_SHARE
+    characters_max = min(max(share, _CHARACTERS_MIN), _CHARACTERS_MAX)
+
+    small = profile.small
+    read = Read(workspace, seen, characters_max=characters_max, images=images, short=small)
+    grep = Grep(workspace, may_read, short=small)
+    if small:
+        whole = profile.edit_format == "whole"
+        change = (Write if whole else Edit)(workspace, seen, short=True)
+        return (read, change, Bash(sandbox, None), grep)
+    patches = profile.edit_format == "patch"
+    tools: list[Tool] = [
+        read,
+        ApplyPatch(workspace, seen) if patches else Edit(workspace, seen),
+        Write(workspace, seen),
+        Bash(sandbox, running),
+        BashOutput(running),
+        grep,
+        Glob(workspace, may_read),
+        TodoWrite(),
+        WebFetch(decide, characters_max=characters_max),
+    ]
+    if human is not None:
+        tools.append(AskUserQuestion(human))
+    return tuple(tools)

@@ -156,4 +156,4 @@ def _parser(language: str) -> "Parser":
     module = "typescript" if language == "tsx" else language
     grammar = importlib.import_module(f"tree_sitter_{module}")
     maker = f"language_{language}" if module == "typescript" else "language"
-    return Parser(Language(getattr(grammar, maker)()))
+    return Parser(Language(getattr(grammar, maker)()))  # pyright: ignore[reportDeprecated] - what the grammars hand out
