@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.code.settings_files import CodeSettings, keep, load, rules_of_flag, saver
+from headrace.code.settings_files import CodeSettings, keep, load, saver
 from headrace.core.clock import ManualClock
 from headrace.core.decisions import Allow, Ask, Deny
 from headrace.core.errors import ConfigError
@@ -178,11 +178,6 @@ def test_in_the_home_folder_the_settings_are_the_users(places: Places):
     places.put("~/.claude/settings.json", permissions(allow=["Bash(a)"]))
     found = load(places.home, home=places.home, trusted=False, managed=[])
     assert [rule.scope for rule in found.rules.allow] == ["user"]
-
-
-def test_flags_hold_several_rules():
-    given = ["Bash(git *) Edit,Read(a b)", "Bash(echo (x) y)", "", "Write"]
-    assert rules_of_flag(given) == ("Bash(git *)", "Edit", "Read(a b)", "Bash(echo (x) y)", "Write")
 
 
 def test_keeping_a_rule_leaves_all_else(places: Places):

@@ -42,7 +42,6 @@ from headrace.ledger.prices import Rates
 from headrace.safety.actions import Action
 from headrace.safety.files import Workspace
 from headrace.safety.permissions import Policy, mode_of
-from headrace.safety.rules import Scope
 from headrace.safety.sandbox.policy import SandboxPolicy
 from headrace.safety.sandbox.probe import probe
 from headrace.safety.sandbox.sandbox import Sandbox, Unsandboxed
@@ -188,7 +187,8 @@ async def lay(flags: Flags, cwd: Path, *, human: Human | None, clock: Clock, tel
     approving = None if human is None else Approving(human)
     slug = logs.folder_of(state, workspace).name
     sandbox = _sandbox(flags, workspace, state / "run" / f"{slug}-{os.getpid()}", roots, approving)
-    policy = _policy(flags, settings, workspace, roots, sandboxed=sandbox.sandboxed)
+    trust = Trust(state / "trust", clock)
+    policy = _policy(flags, settings, workspace, roots, sandboxed=sandbox.sandboxed, trust=trust)
     connection = await connect(flags, os.environ, data)
     ground = Ground(
         flags=flags,
@@ -235,12 +235,9 @@ def _policy(
     roots: tuple[Path, ...],
     *,
     sandboxed: bool,
+    trust: Trust,
 ) -> Policy:
     home = Path.home()
-
-    def save(rule: str, scope: Scope) -> str:
-        return str(settings_files.keep(rule, scope, workspace=workspace, home=home))
-
     return Policy(
         settings.rules,
         workspace=str(workspace),
@@ -250,7 +247,7 @@ def _policy(
         sandboxed=sandboxed,
         dangerous=flags.dangerously_skip_permissions,
         bypass_barred_by=settings.bypass_barred_by,
-        save=save,
+        save=settings_files.saver(workspace, home=home, trust=trust),
     )
 
 

@@ -237,22 +237,6 @@ def _of_type(values: dict[str, Any], key: str, kind: type, shown: str) -> Any:  
     return value
 
 
-def rules_of_flag(values: Sequence[str]) -> tuple[str, ...]:
-    """The single rules in `--allowedTools "Bash(git *) Edit,Read"`: parted outside parentheses."""
-    found: list[str] = []
-    for value in values:
-        depth, word = 0, ""
-        for char in f"{value} ":
-            depth += {"(": 1, ")": -1}.get(char, 0)
-            if char in " ,\t\n" and depth <= 0:
-                found += [word] if word else []
-                word = ""
-            else:
-                word += char
-        found += [word.strip()] if word else []
-    return tuple(found)
-
-
 def keep(rule: str, scope: Scope, *, workspace: Path, home: Path) -> Path:
     """Write an allow rule into the local or user settings, leaving all else in the file as it is.
 
