@@ -61,7 +61,7 @@ def probe() -> Probe:
     for path in chain(_PLACES, _bundled()):
         if not os.access(path, os.X_OK):
             continue
-        failure = _try_bubblewrap(path)
+        failure = try_bubblewrap(path)
         if failure is None:
             return Probe("bubblewrap", f"{path} with a filter of system calls", path)
         reasons.append(f"{path}: {failure}")
@@ -75,7 +75,7 @@ def _bundled() -> Iterator[str]:
         yield str(module.bwrap_path())
 
 
-def _try_bubblewrap(path: str) -> str | None:
+def try_bubblewrap(path: str) -> str | None:
     """Make a sandbox as commands get it; returns what went wrong."""
     with tempfile.TemporaryDirectory(prefix="headrace-probe-") as name:
         folder = os.path.realpath(name)

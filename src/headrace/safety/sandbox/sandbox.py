@@ -231,7 +231,8 @@ class Sandbox:
             text = profile(
                 writable=[str(path) for path in (*self._writable, self._state.temporary)],
                 home=self._ground.home,
-                kept=list(seen.protected),
+                kept=[path for path in seen.protected if path not in seen.git],
+                pinned=list(seen.git),
                 hidden=self._hidden(seen),
                 readable=[str(path) for path in (*self._readable, self._state.outputs)],
                 protected_names=self._policy.protected_names,

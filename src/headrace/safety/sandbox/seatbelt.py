@@ -34,6 +34,7 @@ def profile(
     readable: Sequence[str],
     home: str,
     kept: Sequence[str],
+    pinned: Sequence[str],
     hidden: Sequence[str],
     protected_names: Iterable[str],
     proxy_port: int | None = None,
@@ -45,6 +46,7 @@ def profile(
         readable: Folders that can be read although they lie in the home folder.
         home: The home folder, which cannot be read.
         kept: Paths that stay as they are.
+        pinned: Folders that can be written but neither renamed nor removed, such as `.git`.
         hidden: Paths that cannot be read.
         protected_names: Names that can be written nowhere, in any case of letters.
         proxy_port: The one port of localhost that can be reached; None: there is no network, and
@@ -59,6 +61,8 @@ def profile(
         lines.append(_rule("deny", "file-read*", hidden))
     if kept:
         lines.append(_rule("deny", "file-write*", kept))
+    if pinned:
+        lines.append(_rule("deny", "file-write-unlink", pinned, how="literal"))
     names = "|".join(_SPECIAL.sub(r"\\\1", name) for name in sorted(protected_names))
     lines.append(f'(deny file-write* (regex #"(?i)/({names})(/|$)"))')
     if proxy_port is not None:
@@ -67,8 +71,8 @@ def profile(
     return "\n".join(lines) + "\n"
 
 
-def _rule(verdict: str, what: str, paths: Sequence[str]) -> str:
-    places = "\n  ".join(f"(subpath {_quoted(path)})" for path in paths)
+def _rule(verdict: str, what: str, paths: Sequence[str], *, how: str = "subpath") -> str:
+    places = "\n  ".join(f"({how} {_quoted(path)})" for path in paths)
     return f"({verdict} {what}\n  {places})"
 
 
