@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -440,6 +441,18 @@ def test_a_session_begins_by_forgetting_what_is_over_the_limits(work: Path):
     opened(work, Limits(keep_days=7), clock).take_now("the next session")
     assert len(snapshots.history()) == 7
     snapshots.restore_now(snapshots.history()[0].id)
+
+
+def test_the_first_snapshot_is_taken_in_the_background(work: Path):
+    for number in range(50):
+        (work / str(number)).write_text(str(number))
+    snapshots = opened(work)
+    snapshots.begin()
+    taken = snapshots.take_now("the first change")
+    while not snapshots.history():
+        time.sleep(0.01)
+    assert {each.id for each in snapshots.history()} == {taken}
+    snapshots.close()
 
 
 async def test_takes_and_restores_in_a_loop(work: Path):

@@ -10,6 +10,7 @@ from headrace.agent.log import Log
 from headrace.agent.session import Session
 from headrace.code.bill import bill_of, cost_text
 from headrace.code.build import Ground, open_session, use_model
+from headrace.code.instructions import INIT_PROMPT
 from headrace.code.screen.actions import Desk, Kept, Ran, Status
 from headrace.core.errors import StoreError
 from headrace.core.messages import user
@@ -19,11 +20,6 @@ from headrace.safety.sandbox.output import shorten
 _FILES_MAX = 20_000
 _SHELL_S_MAX = 3_600.0
 _SKIPPED = frozenset({".git", "node_modules", "__pycache__", ".venv", "target", ".tox"})
-_INIT = (
-    "Look through this repository and write AGENTS.md at its top: how to build, test and check"
-    " it, where what lies, and the conventions that its code keeps. At most 60 lines; only what"
-    " cannot be guessed. If there is one, improve it."
-)
 
 
 async def desk_of(ground: Ground, log: Log | None = None) -> Desk:
@@ -63,11 +59,12 @@ async def desk_of(ground: Ground, log: Log | None = None) -> Desk:
         clear=clear,
         export=lambda path: _export(ground, session, path),
         shell=lambda command, hear: _shell(ground, session, command, hear),
-        init_words=_INIT,
+        init_words=INIT_PROMPT,
         files=lambda: tuple(islice(_files(ground), _FILES_MAX)),
         history=ground.state / "history",
         close=close,
         may_bypass=ground.flags.dangerously_skip_permissions,
+        undo_rewind=lambda: _undo_rewind(ground),
     )
 
 
@@ -78,6 +75,12 @@ def _status(ground: Ground, session: Session) -> Status:
         cost_nano=session.cost().nano or None,
         context_left=_context_left(ground, session),
     )
+
+
+async def _undo_rewind(ground: Ground) -> str:
+    done = await ground.snapshots.undo()
+    left = f"; left as they are: {', '.join(done.left[:5])}" if done.left else ""
+    return f"files put back: {len(done.written)}, removed: {len(done.deleted)}{left}"
 
 
 def _context_left(ground: Ground, session: Session) -> float | None:

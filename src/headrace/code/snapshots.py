@@ -10,7 +10,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -22,7 +22,7 @@ from headrace.code.snapshot_restore import Restore, changes, diff_of, verify
 from headrace.code.snapshot_store import Store, Taken, digest_of_id, id_of, write_file
 from headrace.code.snapshot_tree import Folder, Limits, TooMuch, Walk, sizes
 from headrace.core.clock import Clock
-from headrace.core.errors import Conflict, NotFound, StoreError
+from headrace.core.errors import Conflict, HeadraceError, NotFound, StoreError
 
 _SAVED_AFTER_FILES = 500
 _TOLD_MAX = 5
@@ -93,6 +93,15 @@ class Snapshots:
         self._head: str | None = None
         self._closing = False
         self._one_at_a_time = threading.Lock()
+
+    def begin(self) -> None:
+        """Take the first snapshot in the background, so that the first change need not wait."""
+        if self._head is None:
+            threading.Thread(target=self._begin, name="first snapshot", daemon=True).start()
+
+    def _begin(self) -> None:
+        with suppress(HeadraceError):  # the next one meets the same and is asked for
+            self.take_now("start of the session")
 
     async def take(self, label: str) -> str:
         """Keep the workspace as it is now; the id is the same while nothing changes.

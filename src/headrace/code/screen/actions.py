@@ -86,6 +86,7 @@ class Desk(msgspec.Struct, kw_only=True):
         kept: The sessions that `/resume` offers, newest first.
         resume: Go on with a kept session; returns the desk to go on with.
         clear: Begin anew in the same folder; returns the desk to go on with.
+        undo_rewind: Put the files back as they were before the newest rewind; returns what it did.
         export: Write the conversation to a file (None: one is named for it); returns its path.
         shell: Run a command of the user's in the sandbox, telling its output while it comes.
             Cancelled when interrupted. Its result is also told to the model with the next turn.
@@ -114,6 +115,7 @@ class Desk(msgspec.Struct, kw_only=True):
     history: Path
     close: Callable[[], Awaitable[None]]
     may_bypass: bool = False
+    undo_rewind: Callable[[], Awaitable[str]] | None = None
 
 
 Build = Callable[[Human, Callable[[str], None]], Awaitable[Desk]]

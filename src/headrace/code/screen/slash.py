@@ -110,7 +110,9 @@ async def run(host: Host, words: str) -> None:
 
 async def rewind(host: Host, rest: str = "") -> None:
     """Go back to before something that was said."""
-    del rest
+    if rest == "undo" and host.desk.undo_rewind is not None:
+        host.tell(await host.desk.undo_rewind())
+        return
     found = picks.points(host.desk.session.log.branch())
     if not found:
         host.tell("there is nothing to go back to yet")
