@@ -5,6 +5,7 @@ Run as a program in a terminal: `python -m support.screen_script FOLDER`.
 
 import asyncio
 import itertools
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,10 @@ from headrace.agent.entries import (
 )
 from headrace.agent.tools import Diff, Output, Todo, Todos
 from headrace.code.screen.actions import Desk, Kept, Ran, Status
+from headrace.code.screen.plain import Plain
+from headrace.code.screen.screen import Screen
 from headrace.core.decisions import Allow, Ask, Deny
+from headrace.core.errors import HeadraceError
 from headrace.core.events import Delta
 from headrace.core.messages import Message, Text, Thinking, ToolCall, ToolResult, user
 from headrace.core.models import Usage
@@ -292,12 +296,13 @@ async def build(folder: Path, human: told.Human) -> Desk:
 
 
 def main() -> None:
-    from headrace.code.screen.screen import Screen  # noqa: PLC0415 - as the program does
-
     folder = Path(sys.argv[1])
-    screen = Screen()
-    status = asyncio.run(screen.run(lambda human, _: build(folder, human)))
-    (folder / "bytes").write_text(str(screen.front.terminal.bytes_written))
+    # A pipe can be no less than dumb: the plain screen reads those, too.
+    screen = Plain() if os.environ.get("TERM") == "dumb" else Screen()
+    try:
+        status = asyncio.run(screen.run(lambda human, _: build(folder, human)))
+    except HeadraceError as error:
+        sys.exit(error.message)
     print(f"left with {status}")  # noqa: T201 - a program
     sys.exit(status)
 

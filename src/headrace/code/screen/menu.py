@@ -53,20 +53,24 @@ class Menu:
             self.at = (self.at + _STEPS[key.name]) % len(self.choices)
         elif key.name == "enter":
             self._enter(free=free)
-        elif free and key.name in {"text", "paste"}:
+        elif key.name == "text" and not free:
+            # Quick presses come as one run: the first is a choice, the others its words.
+            self._jump(key.text[0])
+            if self.choices[self.at].free:
+                self.editor.insert(key.text[1:])
+        elif key.name in {"text", "paste"} and free:
             self.editor.insert(key.text)
         elif free:
             self.editor.press(key.name)
-        elif key.name == "text" and key.text in _DIGITS and key.text:
-            self._jump(_DIGITS.index(key.text))
 
     def _enter(self, *, free: bool) -> None:
         if free and not self.editor.text.strip():
             return
         self._take(Answer(self.at, self.editor.text.strip() if free else ""))
 
-    def _jump(self, index: int) -> None:
-        if index < len(self.choices):
+    def _jump(self, digit: str) -> None:
+        index = _DIGITS.find(digit)
+        if 0 <= index < len(self.choices):
             self.at = index
             if not self.choices[index].free:
                 self._take(Answer(index))
