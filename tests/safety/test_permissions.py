@@ -136,6 +136,12 @@ BYPASSES = {
     "awk": "awk 'BEGIN{system(\"touch /o/pwn\")}'",
     "secret": "cat .env",
     "secret by pattern": "cat .env*",
+    "secret by a looser pattern": "cat .e?v",
+    "secret at home": "cat ~/.aws/credentials",
+    "secrets at home": "cat $HOME/.ssh/*",
+    "sed after others": "sed 's/a/b/;w /o/pwn' f",
+    "sed as an option": "sed --expression=1w/o/pwn f",
+    "file compiles": "file -C -m x",
 }
 
 
@@ -197,7 +203,7 @@ def test_a_bare_rule_allows_commands_but_no_writes_outside(workspace: Path):
         ("default", (Allow, Ask, Ask, Ask, Ask)),
         ("manual", (Allow, Ask, Ask, Ask, Ask)),
         ("acceptEdits", (Allow, Allow, Ask, Ask, Ask)),
-        ("plan", (Allow, Deny, Ask, Ask, Ask)),
+        ("plan", (Allow, Deny, Deny, Ask, Ask)),
         ("bypassPermissions", (Allow, Allow, Ask, Allow, Allow)),
         ("dontAsk", (Allow, Deny, Deny, Deny, Deny)),
     ],

@@ -11,13 +11,13 @@ def _words(text: str) -> frozenset[str]:
 
 # They only read and print, whatever their arguments are.
 _ONLY_LOOK = _words(
-    "cat head tail wc ls pwd echo true false : basename dirname stat file du df which type uname"
+    "cat head tail wc ls pwd echo true false : basename dirname stat du df which type uname"
     " whoami id nproc arch cut tr nl tac rev fold comm cmp diff paste join seq expr sleep md5sum"
     " sha1sum sha256sum sha512sum cksum b2sum od strings column expand unexpand fmt readlink"
     " realpath printenv grep egrep fgrep jq ps free uptime lscpu tty groups cd"
 )
 # They only look where `options_that_do_more` finds nothing.
-_MOSTLY_LOOK = frozenset({"sort", "rg", "find", "sed", "tree", "date", "uniq"})
+_MOSTLY_LOOK = frozenset({"sort", "file", "rg", "find", "sed", "tree", "date", "uniq"})
 _GIT_LOOK = _words(
     "status log diff show blame rev-parse ls-files ls-tree describe shortlog grep rev-list"
     " merge-base name-rev cat-file diff-tree diff-index whatchanged cherry count-objects"
@@ -25,6 +25,7 @@ _GIT_LOOK = _words(
 # Long options (their abbreviations count, too) and letters that write files or start programs.
 _MORE: dict[str, tuple[tuple[str, ...], str]] = {
     "sort": (("output", "compress-program", "temporary-directory"), "oT"),
+    "file": (("compile",), "C"),
     "rg": (("pre", "hostname-bin", "search-zip"), "z"),
     "tree": (("output",), "o"),
     "date": (("set",), "s"),

@@ -7,6 +7,7 @@ boundary against a hostile program, which is the sandbox's part; it decides what
 import os.path
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatchcase
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -227,6 +228,8 @@ class Policy:
         writes = tool in _WRITERS
         if rule := self._rule_for("deny", tool, path):
             return _denied_by(rule)
+        if writes and self._mode == "plan":
+            return Deny("the mode plan changes no file; leave it with shift+tab")
         if rule := self._rule_for("ask", tool, path):
             return Ask(f"the rule {rule} asks")
         spots = sorted({os.path.normpath(path), os.path.realpath(path)})
@@ -235,8 +238,6 @@ class Policy:
         shown = [name or spot.lstrip("/") for name, spot in zip(below, spots, strict=True)]
         if writes and (part := next(filter(None, map(protected_part, shown)), None)):
             return Ask(f"{part} holds settings that programs outside act on: writing there asks")
-        if writes and self._mode == "plan":
-            return Deny("the mode plan changes no file; leave it with shift+tab")
         return self._plain_file(tool, path, shown, inside=None not in below)
 
     def _plain_file(self, tool: str, path: str, shown: Sequence[str], *, inside: bool) -> Decision:
@@ -286,20 +287,17 @@ class Policy:
         self, found: Sequence[Unit], touched: Sequence[tuple[str, str]]
     ) -> Deny | None:
         for rule in self._rules.deny:
-            hit = next((u for u in found if forbids(rule, u.command) == "yes"), None)
-            if hit:
+            if _hits(rule, found):
                 return _denied_by(rule)
-        for tool, path in touched:
-            if rule := self._rule_for("deny", tool, path):
-                return _denied_by(rule)
-        return None
+        decisions = (self._file(tool, path) for tool, path in touched)
+        return next((each for each in decisions if isinstance(each, Deny)), None)
 
     def _asked_command(
         self, found: Sequence[Unit], touched: Sequence[tuple[str, str]], unsure: str
     ) -> Ask | None:
         """What asks in every mode: ask rules, what may be denied, protected files."""
         for rule in self._rules.ask:
-            if any(forbids(rule, unit.command) == "yes" for unit in found):
+            if _hits(rule, found):
                 return Ask(f"the rule {rule} asks")
         for rule in (*self._rules.deny, *self._rules.ask):
             if rule.tool != "Bash":
@@ -440,8 +438,12 @@ class Policy:
             bare = text.translate(str.maketrans("", "", f"*?[]{HOLE}{PART}"))
             for path in self._paths(Word(bare, tilde=word.tilde), bases or [self._place.cwd]):
                 normal = os.path.normpath(path)
-                below = self._inside(normal, self._roots)
-                if self._rule_for("deny", "Read", path) or (below and is_secret(below)):
+                below = self._inside(normal, self._roots) or normal.lstrip("/")
+                name = text.rpartition("/")[2]
+                hidden = word.glob and name[:1] == "." and fnmatchcase(".env", name)
+                if hidden or is_secret(below) or is_secret(f"{below}/any"):
+                    yield "Read", f"{path.rpartition('/')[0]}/.env" if hidden else path
+                elif self._rule_for("deny", "Read", path):
                     yield "Read", path
 
     # -- The rest
@@ -460,10 +462,11 @@ class Policy:
         def hit(rule: Rule) -> bool:
             return names(rule, action.tool) and not rule.spec
 
-        if decision := self._by_rule(hit, harmless=not action.writes):
-            return decision
-        if self._mode == "plan":
+        decision = self._by_rule(hit, harmless=not action.writes)
+        if self._mode == "plan" and action.writes and not isinstance(decision, Deny):
             return Deny("the mode plan changes nothing; leave it with shift+tab")
+        if decision:
+            return decision
         return Ask(f"no rule allows {action.tool}", action.tool)
 
     def _by_rule(self, hit: Callable[[Rule], bool], *, harmless: bool = False) -> Decision | None:
@@ -478,6 +481,12 @@ class Policy:
             return Allow("it changes nothing")
         free = self._mode == "bypassPermissions"
         return Allow("the mode bypassPermissions") if free else None
+
+
+def _hits(rule: Rule, found: Sequence[Unit]) -> bool:
+    """Whether a rule that asks or denies speaks of any command; a bare one does of all texts."""
+    bare = rule.tool == "Bash" and not rule.spec
+    return bare or any(forbids(rule, unit.command) == "yes" for unit in found)
 
 
 def _denied_by(rule: Rule) -> Deny:
