@@ -418,6 +418,9 @@ class Screen:
 
     def _hear(self, progress: Progress) -> None:
         lines = self._live.hear(progress)
+        if self._shelling:
+            # What is told to the model of the command is shown already.
+            lines = []
         if isinstance(progress, Logged):
             self.refresh()
         if lines:
