@@ -194,6 +194,15 @@ class Asker:
             first_token_ms=heard.first_token_ms,
             duration_ms=self._ms_since(begun_ns),
         )
+        counted = end.usage.input
+        if counted and not measure.plausible(counted, size.about):
+            self._emit(
+                Noticed(
+                    f"the server read {counted} tokens of about {size.about}: it cut the prompt"
+                    " off; give it a longer context",
+                    "error",
+                )
+            )
         if self._rates is not None:
             told = answered.cost_nano if end.usage.input else self._worst(heard, size)
             self.spent_nano += told or 0

@@ -18,6 +18,7 @@ from headrace.ledger.prices import Rates, worst
 _BYTES_PER_TOKEN = 3
 _PART_TOKENS = 16
 _IMAGE_TOKENS = 6_000
+_SMALL_TOKENS = 1_000
 _TEMPLATE_TOKENS = 1_024
 LEAST_OUTPUT_TOKENS = 256
 _OUTPUT_TOKENS = 32_000
@@ -97,12 +98,26 @@ def _counted(branch: Sequence[Entry]) -> tuple[int, int, int] | None:
             return None
         if isinstance(body, Answered) and body.usage.input:
             before = request_of(branch[:place])
+            if not plausible(body.usage.input, _bytes_of(before) // _BYTES_PER_TOKEN):
+                return None
             sent = sum(len(message.parts) for message in before.messages)
             after = request_of(branch[: place + 1])
             own = sum(len(m.parts) for m in after.messages if m.role == "assistant")
             own -= sum(len(m.parts) for m in before.messages if m.role == "assistant")
             return sent, body.usage.input, own
     return None
+
+
+def plausible(counted: int, about: int) -> bool:
+    """Whether a server can have read all of a prompt whose tokens it counted.
+
+    Servers with a shorter window than they tell cut prompts off without a word.
+    """
+    return counted * 4 >= about or about < _SMALL_TOKENS
+
+
+def _bytes_of(request: Request) -> int:
+    return _bytes([part for message in request.messages for part in message.parts])
 
 
 def _bytes(parts: Sequence[Part]) -> int:
