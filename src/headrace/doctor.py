@@ -78,6 +78,7 @@ def examine(settings: Settings, *, online: bool = False) -> tuple[Finding, ...]:
         ("journal", _journal),
         ("web client", _client),
         ("pulls", _pulls),
+        ("sandbox", _sandbox),
     ]
     if online:
         checks.append(("hub", _hub))
@@ -419,6 +420,29 @@ def _pulls(_settings: Settings) -> Finding:
         "neither pip nor uv is there for models inside Python packages",
         "install one: python3 -m ensurepip, or the uv package",
     )
+
+
+def _sandbox(_settings: Settings) -> Finding:
+    """Whether commands of the assistant are held in, tried live."""
+    import asyncio  # noqa: PLC0415 - likewise
+
+    from headrace.safety.sandbox.canaries import escapes  # noqa: PLC0415 - likewise
+    from headrace.safety.sandbox.probe import probe  # noqa: PLC0415 - likewise
+
+    found = probe()
+    if not found.ok:
+        return Finding(
+            "sandbox", "note", f"none: {found.why}", "until then each command is asked about"
+        )
+    broken = asyncio.run(escapes())
+    if broken:
+        return Finding(
+            "sandbox",
+            "problem",
+            f"{found.why}, but a command could: {', '.join(broken)}",
+            "report this, please (SECURITY.md), and run no commands you would not run yourself",
+        )
+    return Finding("sandbox", "ok", f"{found.why}; ten tries to get out failed")
 
 
 def _hub(_settings: Settings) -> Finding:
