@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 from headrace.code.flags import Flags
 from headrace.code.screen.front import Front
+from headrace.code.screen.terminal import is_dumb
 
 if TYPE_CHECKING:
     from headrace.agent.progress import Human
     from headrace.code import build
     from headrace.code.screen.actions import Desk
+    from headrace.code.screen.plain import Plain
     from headrace.code.screen.screen import Screen
 
 _CHOICES_MAX = 20
@@ -18,22 +20,27 @@ _CHOICES_MAX = 20
 
 def main(flags: Flags) -> int:
     """Talk until the person leaves; returns the exit code."""
+    if is_dumb():
+        from headrace.code.screen.plain import Plain  # noqa: PLC0415 - for few terminals
+
+        return asyncio.run(_talk(flags, Plain()))
     front = Front()
-    front.open([])
+    front.open(str(Path.cwd()))
     try:
         # Late: the person sees the screen and types while this loads.
         from headrace.code.screen.screen import Screen  # noqa: PLC0415
 
         front.pump()
-        return asyncio.run(_talk(flags, Screen(front)))
+        return asyncio.run(_talk(flags, Screen(front), front))
     finally:
         front.close()
 
 
-async def _talk(flags: Flags, screen: "Screen") -> int:
+async def _talk(flags: Flags, screen: "Screen | Plain", front: Front | None = None) -> int:
     from headrace.code import build  # noqa: PLC0415 - as above
 
-    screen.front.pump()
+    if front is not None:
+        front.pump()
     from headrace.code.desk import desk_of  # noqa: PLC0415 - as above
     from headrace.core.clock import SystemClock  # noqa: PLC0415 - as above
 

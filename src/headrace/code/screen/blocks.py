@@ -13,7 +13,6 @@ from headrace.agent.tools import Diff, Output, Todos
 from headrace.code.screen.diff import counts, diff
 from headrace.code.screen.text import (
     BOLD,
-    CYAN,
     DIM,
     GREEN,
     RED,
@@ -186,12 +185,3 @@ def folded_to(
 
 def _indented(row: Line) -> Line:
     return [("", _INDENT), *row]
-
-
-def welcome(workspace: str, columns: int) -> list[Line]:
-    """The first lines of all; paths only, nothing that must be loaded."""
-    return [
-        [(CYAN, "▌ "), (BOLD, "headrace code")],
-        [(CYAN, "▌ "), (DIM, clip(neutral(workspace), columns - 2))],
-        [],
-    ]

@@ -5,13 +5,14 @@ It owns terminal, keys, words and painter, and hands them to the `Screen`. Stand
 
 import select
 
+from headrace.agent.terminal import neutral
 from headrace.code.screen.editor import Editor
 from headrace.code.screen.history import History
 from headrace.code.screen.keys import Decoder, Key
 from headrace.code.screen.layout import View, lay_out
 from headrace.code.screen.paint import Painter
 from headrace.code.screen.terminal import Terminal, wants_colour
-from headrace.code.screen.text import Line
+from headrace.code.screen.text import BOLD, CYAN, DIM, Line, clip
 
 
 class Front:
@@ -27,14 +28,14 @@ class Front:
         # Keys that mean more than editing wait for the screen.
         self.kept: list[Key] = []
 
-    def open(self, head: list[Line]) -> None:
+    def open(self, workspace: str) -> None:
         """Take the terminal over and paint for the first time.
 
         Raises:
             InvalidRequest: There is no terminal.
         """
         self.terminal.open()
-        self.paint(head)
+        self.paint(_welcome(workspace, self.terminal.size()[0]))
 
     def paint(self, above: list[Line] | None = None) -> None:
         """Draw what has changed."""
@@ -66,3 +67,10 @@ class Front:
             self.editor.paste(key.text)
         elif not self.editor.text or not self.editor.press(key.name):
             self.kept.append(key)
+
+
+def _welcome(workspace: str, columns: int) -> list[Line]:
+    return [
+        [(CYAN, "▌ "), (BOLD, "headrace code")],
+        [(CYAN, "▌ "), (DIM, clip(neutral(workspace), columns - 2))],
+    ]

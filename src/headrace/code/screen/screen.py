@@ -79,7 +79,7 @@ class Screen:
         if first_words:
             self._waiting.append(first_words)
         if not self.front.terminal.is_open:
-            self.front.open(blocks.welcome(str(Path.cwd()), self._columns))
+            self.front.open(str(Path.cwd()))
         self._listen()
         try:
             self._spawn(self._build(build))
