@@ -136,8 +136,6 @@ def _reading(columns: _Columns, old: Block, new: Block, *, fixed: int) -> _Colum
     moved = [column for column in shifted[fixed:] if column is not None]
     top = min(files)
     shifted_fits = len(moved) == len(news) and min(moved) == top
-    if shifted_fits != (min(news) == top):
-        return columns if shifted_fits else as_file
     votes = [
         (new_column == old_column, new_column == file_column)
         for old_key, old_column, file_column in zip(
@@ -148,7 +146,11 @@ def _reading(columns: _Columns, old: Block, new: Block, *, fixed: int) -> _Colum
     ]
     like_old = any(old_vote for old_vote, _ in votes)
     like_file = any(file_vote for _, file_vote in votes)
-    if like_old != like_file:
+    if shifted_fits != (min(news) == top):
+        # Lines that kept the old text's columns do not stand where the file has them already.
+        if shifted_fits or like_file or not like_old:
+            return columns if shifted_fits else as_file
+    elif like_old != like_file:
         return columns if like_old else as_file
     return "the indentation of the new text fits neither the old text nor the file surely"
 

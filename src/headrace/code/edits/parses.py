@@ -9,6 +9,7 @@ import warnings
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from headrace.code.edits.indents import style_of
 from headrace.code.edits.lines import Page, indent_of
 from headrace.code.edits.results import Applied, Refused, Result
 
@@ -81,11 +82,13 @@ def _mended(name: str, result: Applied) -> Applied | None:
     if result.changes != 1 or not 0 < len(lines) <= _LINES_MOVED_MAX:
         return None
     found: list[Applied] = []
-    tabs = any(line.startswith("\t") for line in page.bodies)
-    unit = "\t" if tabs else "    "
+    style = style_of(page.bodies, ())
+    unit = style.indent(style.unit)
+    before = next((line for line in reversed(page.bodies[:start]) if line.strip()), "")
+    deepest = style.columns(indent_of(before)) + style.unit
     for levels in range(-_LEVELS_TRIED, _LEVELS_TRIED + 1):
         moved = _moved(lines, unit, levels) if levels else None
-        if moved is None:
+        if moved is None or style.columns(indent_of(moved[0])) > deepest:
             continue
         text = page.spliced(start, stop, moved)
         if error_line(name, text) is None:

@@ -141,7 +141,7 @@ def _unified(lines: list[str]) -> list[FilePatch]:
         if lines[at].startswith("--- ") and lines[at + 1].startswith("+++ ")
     ]
     found: list[FilePatch] = []
-    for at, stop in zip(starts, [*starts[1:], len(lines)], strict=True):
+    for at, stop in zip(starts, [*starts[1:], len(lines)], strict=False):
         before, after = (_path(line) for line in lines[at : at + 2])
         body = lines[at + 2 : stop]
         cut = next(

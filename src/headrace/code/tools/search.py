@@ -30,16 +30,21 @@ class _Search:
 
     def files(self, top: str) -> Iterator[str]:
         """Absolute paths of the files below that git would not ignore, sorted."""
-        ignored = Ignored()
-        skipped = "\0"
-        self._take(ignored, top, "")
+        ignored, skipped = Ignored(), "\0"
+        name = self._workspace.relative(top)
+        start = "" if name == "." or name.startswith("/") else f"{name}/"
+        above = start.split("/")[:-1]
+        for depth in range(len(above) + 1):
+            folder = "/".join(above[:depth])
+            self._take(ignored, f"{top.removesuffix(start.rstrip('/'))}{folder}", folder)
         for found in self._workspace.walk(top):
-            if found.path.startswith(skipped):
+            named = f"{start}{found.path}"
+            if named.startswith(skipped):
                 continue
-            if ignored.leaves_out(found.path, is_folder=found.is_folder):
-                skipped = f"{found.path}/" if found.is_folder else skipped
+            if ignored.leaves_out(named, is_folder=found.is_folder):
+                skipped = f"{named}/" if found.is_folder else skipped
             elif found.is_folder:
-                self._take(ignored, f"{top}/{found.path}", found.path)
+                self._take(ignored, f"{top}/{found.path}", named)
             elif self._may_read(f"{top}/{found.path}"):
                 yield f"{top}/{found.path}"
 
