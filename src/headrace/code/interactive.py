@@ -46,7 +46,7 @@ async def _talk(flags: Flags, screen: "Screen | Plain", front: Front | None = No
 
     grounds: list[build.Ground] = []
 
-    async def put_together(human: Human, tell: build.Tell) -> Desk:
+    async def put_together(human: "Human", tell: build.Tell) -> "Desk":
         clock = SystemClock()
         ground = await build.lay(flags, Path.cwd(), human=human, clock=clock, tell=tell)
         grounds.append(ground)
