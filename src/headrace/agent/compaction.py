@@ -15,6 +15,7 @@ from headrace.agent.prompt import begun_of, compaction_of, request_of
 from headrace.core.messages import Message, Text
 from headrace.core.requests import Request
 
+_WINDOW_TOKENS = 32_768
 _KEPT_SHARE = 5
 _KEPT_TOKENS_MAX = 20_000
 _PINNED_SHARE = 8
@@ -29,15 +30,20 @@ class Plan(msgspec.Struct, frozen=True):
     pinned: tuple[str, ...]
 
 
-def plan(branch: Sequence[Entry]) -> Plan | None:
-    """What to keep; None where nothing would be summarised."""
-    window = begun_of(branch).context_tokens
+def plan(branch: Sequence[Entry], *, tail: bool) -> Plan | None:
+    """What to keep; None where nothing would be summarised.
+
+    Args:
+        branch: The session.
+        tail: Keep the newest part as it is.
+    """
+    window = begun_of(branch).context_tokens or _WINDOW_TOKENS
     start = _start(branch)
-    room = min(window // _KEPT_SHARE, _KEPT_TOKENS_MAX) * _BYTES_PER_TOKEN
+    room = min(window // _KEPT_SHARE, _KEPT_TOKENS_MAX) * _BYTES_PER_TOKEN if tail else 0
     keep = len(branch)
     for place in range(len(branch) - 1, start - 1, -1):
         room -= _bytes(branch[place])
-        if room < 0:
+        if room <= 0:
             break
         if isinstance(branch[place].body, _BOUNDARIES):
             keep = place

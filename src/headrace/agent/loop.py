@@ -146,7 +146,7 @@ class Loop:
             size = measure.size_of(request, branch)
             if not measure.full(size, begun.context_tokens):
                 return request, size
-            if turn.squeezed < 1 and await self.compact(stopper) is not None:
+            if turn.squeezed < 1 and await self.compact(stopper, tail=True) is not None:
                 turn.squeezed += 1
                 continue
             # It is over the share, but may fit: with little room for an answer.
@@ -161,7 +161,7 @@ class Loop:
     async def _failed(self, failed: Failed, turn: Turn, stopper: Stopper) -> Ended | None:
         if failed.kind == "context_too_long" and turn.squeezed < _SQUEEZES_MAX:
             turn.squeezed += 1
-            if await self.compact(stopper) is not None:
+            if await self.compact(stopper, tail=False) is not None:
                 return None
         if failed.kind == "context_too_long":
             return "context_full", failed.message
@@ -226,10 +226,15 @@ class Loop:
             return calls
         return (*whole, msgspec.structs.replace(last, problem=prompt_texts.CUT_CALL))
 
-    async def compact(self, stopper: Stopper, instructions: str = "") -> Compacted | None:
-        """Have what is older summarised; None where that is not possible."""
+    async def compact(
+        self, stopper: Stopper, instructions: str = "", *, tail: bool
+    ) -> Compacted | None:
+        """Have the conversation summarised, or with `tail` what of it is older.
+
+        None where that is not possible.
+        """
         branch = self._log.branch()
-        plan = compaction.plan(branch)
+        plan = compaction.plan(branch, tail=tail)
         if plan is None:
             return None
         begun = begun_of(branch)

@@ -187,7 +187,7 @@ class Session:
         """
         stopper = self._begin_work()
         try:
-            return await self._loop.compact(stopper, instructions)
+            return await self._loop.compact(stopper, instructions, tail=False)
         except (Interrupted, Over):
             return None
         finally:
