@@ -99,11 +99,16 @@ def _roots(mounts: Mounts) -> list[str]:
     return words
 
 
-def limited(command: str, limits: Limits) -> list[str]:
-    """A shell that lowers its own limits, then becomes the command's shell."""
+def limited(command: str, limits: Limits, *, has_namespace: bool) -> list[str]:
+    """A shell that lowers its own limits, then becomes the command's shell.
+
+    `has_namespace`: it is in a user namespace of its own; elsewhere the kernel would count all
+    processes of the user.
+    """
+    count = f" ulimit -u {limits.processes_max} 2>{_NULL};" if has_namespace else ""
     lower = (
-        f"ulimit -c 0 -f {limits.file_bytes_max >> 10} -v {limits.memory_bytes_max >> 10};"
-        f" ulimit -u {limits.processes_max} 2>{_NULL};"
-        f' exec {SHELL} -c "$1"'
+        # Data, not address space: what is only reserved, as Node and Java do, costs nothing.
+        f"ulimit -c 0 -f {limits.file_bytes_max >> 10} -d {limits.memory_bytes_max >> 10};"
+        f'{count} exec {SHELL} -c "$1"'
     )
     return [SHELL, "-c", lower, "bash", command]

@@ -12,7 +12,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         file_bytes_max: Of any file that it writes.
-        memory_bytes_max: Address space of one process.
+        memory_bytes_max: Private writable memory of one process, touched or not.
         memory_total_bytes_max: Resident memory of all processes together; never more than three
             quarters of the machine's.
         processes_max: At the same time.

@@ -99,7 +99,9 @@ def try_bubblewrap(path: str) -> str | None:
                 scratch_bytes_max=1 << 20,
                 is_root=os.geteuid() == 0,
             )
-            return _run([path, *words, *limited(f"echo {_WORD}", Limits())], (fd,))
+            return _run(
+                [path, *words, *limited(f"echo {_WORD}", Limits(), has_namespace=True)], (fd,)
+            )
         finally:
             os.close(fd)
 

@@ -58,7 +58,7 @@ def explain(
     if status == _SIGXFSZ or _LARGE.search(output):
         lines.append(f"no file may grow beyond {limits.file_bytes_max >> 20} MB")
     if _MEMORY.search(output):
-        lines.append(f"one process may have {limits.memory_bytes_max >> 20} MB of address space")
+        lines.append(f"one process may have {limits.memory_bytes_max >> 20} MB of memory")
     if _FORK.search(output):
         lines.append(f"a command may have {limits.processes_max} processes at a time")
     if _NOT_PERMITTED.search(output):

@@ -226,7 +226,7 @@ class Sandbox:
         self, maker: str, command: str, folder: str, seen: Seen, *, has_input: bool
     ) -> Launch:
         limits = self._policy.limits
-        inner = limited(command, limits)
+        inner = limited(command, limits, has_namespace=sys.platform == "linux")
         if sys.platform == "darwin":
             text = profile(
                 writable=[str(path) for path in (*self._writable, self._state.temporary)],
@@ -377,7 +377,7 @@ class Unsandboxed:
             raise Forbidden("there is no sandbox, and nobody allowed this command without one")
         temporary = str(self._state.temporary)
         launch = Launch(
-            words=limited(command, self._policy.limits),
+            words=limited(command, self._policy.limits, has_namespace=False),
             variables={**self._ground.variables, "TMPDIR": temporary},
             cwd=str(self._policy.workspace / (cwd or ".")),
             has_input=has_input,
