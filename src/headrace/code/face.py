@@ -97,7 +97,7 @@ class Face:
 
     async def turn(self, session: Session, said: str | Message) -> End:
         """One turn, with its result."""
-        self.tally = Tally()
+        self.tally = Tally(session.policy.decide)
         self._started_ns = SystemClock().monotonic_ns()
         spent_before = session.cost().nano
         if self._streams:

@@ -199,7 +199,7 @@ class Session:
 
     async def run(self, said: str | Message) -> Done:
         """One turn to its end."""
-        kernel, tally = self.kernel, Tally()
+        kernel, tally = self.kernel, Tally(self.kernel.policy.decide)
         before = kernel.cost().nano
         unsubscribe = kernel.subscribe(tally.hear)
         try:

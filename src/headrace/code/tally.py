@@ -1,15 +1,18 @@
 """Tally: what happened in a run of a session, for its result."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from headrace.agent.entries import Answered, Entry, Used
+from headrace.agent.acting import NOBODY_WHY
+from headrace.agent.entries import Answered, Entry, Turned, Used
 from headrace.agent.progress import End, Logged, Noticed, Progress, Running
 from headrace.code import stream_json
-from headrace.core.decisions import Allow, Ask, Deny
+from headrace.core.decisions import Ask, Decision, Deny
 from headrace.core.messages import ToolCall
 from headrace.core.models import Usage
+from headrace.safety.actions import Action
 
 SUBTYPES: dict[str, str] = {
     "done": "success",
@@ -40,9 +43,15 @@ class Denial(msgspec.Struct, frozen=True):
 
 
 class Tally:
-    """Hears all progress of one turn."""
+    """Hears all progress of one turn.
 
-    def __init__(self) -> None:
+    Args:
+        decide: The permission policy, for the rule that would allow what nobody was asked about.
+    """
+
+    def __init__(self, decide: Callable[[Action], Decision] | None = None) -> None:
+        self._decide = decide
+        self._actions: dict[str, Action] = {}
         self.usage = Usage()
         self.turns = 0
         self.api_ms = 0
@@ -57,8 +66,9 @@ class Tally:
         match progress:
             case Logged(entry=entry):
                 self._logged(entry)
-            case Running(call=call):
+            case Running(call=call, action=action):
                 self._calls[call.id] = call
+                self._actions[call.id] = action
             case Noticed(text=text, level="error"):
                 self.errors.append(text)
             case _:
@@ -81,15 +91,20 @@ class Tally:
                 self._calls |= {call.id: call for call in calls}
             case Used(result=result, decision=decision) as used:
                 call = self._calls.get(result.call_id) or ToolCall(result.call_id, used.tool, "{}")
-                match decision:
-                    case Deny(why=why):
-                        self.refused(call, why, None)
-                    case Ask(why=why, rule=rule) if result.is_error:
-                        self.refused(call, why, rule)
-                    case Allow() | Ask():
-                        pass
+                if isinstance(decision, Deny):
+                    self.refused(call, decision.why, self._rule(call.id, decision))
+            case Turned(why=why, text=text) if why != "done" and text not in ("", *self.errors):
+                self.errors.append(text)
             case _:
                 pass
+
+    def _rule(self, call_id: str, decision: Deny) -> str | None:
+        """The rule that would allow a call that somebody could have been asked about."""
+        action = self._actions.get(call_id)
+        if self._decide is None or action is None or not decision.why.startswith(NOBODY_WHY):
+            return None
+        asked = self._decide(action)
+        return asked.rule if isinstance(asked, Ask) else None
 
     def result(self, end: End, *, duration_ms: int, cost_nano: int, model: str) -> dict[str, Any]:
         """The result's fields but for the session's id."""
