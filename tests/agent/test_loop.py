@@ -193,7 +193,7 @@ async def test_asking_again_after_a_change_is_no_repetition(tmp_path: Path) -> N
 
 async def test_growing_output_is_no_repetition(tmp_path: Path) -> None:
     read = Noting("Read")
-    read._says = lambda _: "line\n" * len(read.used)
+    read.says = lambda _: "line\n" * len(read.used)
     bench = Bench(
         tmp_path, *[answer(call("Read", {"path": "log"}, f"c{n}")) for n in range(6)], tools=(read,)
     )
@@ -331,7 +331,7 @@ async def test_cancelling_the_turn_is_an_interrupt_too(tmp_path: Path) -> None:
 
 async def test_words_said_meanwhile_are_told_between_tools_or_at_the_end(tmp_path: Path) -> None:
     bench = Bench(tmp_path, answer(call("Read", {"path": "a"}, "c")), answer("Done."))
-    bench.read._says = lambda _: bench.session.queue("Use tabs.") or "ok"
+    bench.read.says = lambda _: bench.session.queue("Use tabs.") or "ok"
     bench.session.subscribe(
         lambda _: (
             bench.session.queue("And test it.")

@@ -124,7 +124,7 @@ def test_any_session_is_sound_and_can_be_replayed(
 async def test_every_call_is_answered_in_the_log(tmp_path: Path) -> None:
     calls = [call("Read", {"path": str(n)}, f"c{n}") for n in range(3)]
     bench = Bench(tmp_path, answer(*calls), answer(Text("x")))
-    bench.read._seconds = 60
+    bench.read.seconds = 60
     await bench.interrupted_when(lambda: len(bench.read.used) == 3, "Go.")
     asked = [part.id for part in bench.bodies(Answered)[0].message.parts]
     told = bench.bodies(Used)

@@ -105,8 +105,8 @@ class Noting:
         self.stopped = 0
         self.most = self.now = 0
         self._writes = writes
-        self._says = says
-        self._seconds = seconds
+        self.says = says
+        self.seconds = seconds
 
     def action(self, arguments: dict[str, Any]) -> Action:
         if arguments.get("path") == "/forbidden":
@@ -119,13 +119,13 @@ class Noting:
         self.now += 1
         self.most = max(self.most, self.now)
         try:
-            await asyncio.sleep(self._seconds)
+            await asyncio.sleep(self.seconds)
         except asyncio.CancelledError:
             self.stopped += 1
             raise
         finally:
             self.now -= 1
-        said = self._says(use.arguments)
+        said = self.says(use.arguments)
         return said if isinstance(said, Outcome) else Outcome.of(said)
 
 
