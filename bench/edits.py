@@ -25,6 +25,7 @@ PLACES = (
     (ROOT / "bench" / "edits_corpus", ("*",)),
 )
 BYTES_MAX = 60_000
+CORPUS_WEIGHT = 100
 SEED = 20261123
 SMART = str.maketrans({'"': "\u201d", "'": "\u2019"})
 
@@ -49,9 +50,11 @@ def files() -> list[tuple[str, str]]:
             for path in sorted(root.glob(glob)):
                 if path.is_file() and 400 < path.stat().st_size < BYTES_MAX:
                     try:
-                        found.append((path.name, path.read_bytes().decode()))
+                        file = (path.name, path.read_bytes().decode())
                     except UnicodeDecodeError:
                         continue
+                    # Few files of other languages are to count as much as many of Python.
+                    found += [file] * (CORPUS_WEIGHT if "edits_corpus" in path.parts else 1)
     return found
 
 
@@ -221,6 +224,8 @@ def newline(rng: random.Random, case: Case) -> Case | None:
     if way < 0.2:
         return case._replace(old=case.old[:-1])
     if way < 0.4:
+        if case.new.endswith("\n\n"):
+            return None  # a right edit of something else
         return case._replace(new=case.new[:-1])
     if way < 0.5:
         return case._replace(old=case.old[:-1], new=case.new[:-1])

@@ -23,6 +23,7 @@ from headrace.code.edits.results import Applied, Refused, Result
 _MATCHES_MAX = 1_000
 _REST_MIN = 2
 _WORD_CHARS_MIN = 2
+_JOINT = 4
 _ALIKE_MIN = 0.6
 _ELISION = re.compile(r"\s*(?:#|//|--|/\*|<!--|;)?\s*(?:\.\.\.|…)\s*(?:\*/|-->)?\s*")
 
@@ -93,7 +94,19 @@ def _exact(page: Page, flat: str, place: int, old: str, new: str) -> Result | No
             "that line. Nothing was changed. Give old and new text as whole lines:\n"
             + shown(page, range(first, last + 1))
         )
+    if not old.endswith("\n") and new.endswith("\n") and _may_end_blank(old, new):
+        return Refused(
+            "The new text ends with a line feed, the old text does not: an empty line may be "
+            "meant, or none. Nothing was changed. End both texts alike."
+        )
     return _spliced(page, *_literal(flat, place, old, new))
+
+
+def _may_end_blank(old: str, new: str) -> bool:
+    """Whether the line that `new` ends with has an empty line behind it in `old`."""
+    *_, last = new.rstrip("\n").split("\n")
+    olds = old.split("\n")
+    return any(a == last and not b.strip() for a, b in pairwise(olds))
 
 
 def _literal(flat: str, place: int, old: str, new: str) -> tuple[Span, tuple[str, ...]]:
@@ -130,11 +143,17 @@ def _starts_within_indent(old: str, new: str) -> bool:
 
 def _repeats(head: str, tail: str, old: str, new: str) -> str:
     """Which end of a line the new text repeats although the old text leaves it out."""
-    head, tail = head.strip(), tail.strip()
-    if _words(head) and new.lstrip().startswith(head) and not old.lstrip().startswith(head):
-        return "the beginning"
-    if _words(tail) and new.rstrip().endswith(tail) and not old.rstrip().endswith(tail):
-        return "the end"
+    indent, head, tail = indent_of(head), head.strip(), tail.strip()
+    start, end = old.lstrip(), old.rstrip()
+    if head and not start.startswith(head):
+        joined = new.lstrip().startswith(head + start[:_JOINT])
+        indented = indent and new.startswith(indent) and not old.startswith(indent)
+        if joined or indented or (_words(head) and new.lstrip().startswith(head)):
+            return "the beginning"
+    if tail and not end.endswith(tail):
+        joined = new.rstrip().endswith(end[-_JOINT:] + tail)
+        if joined or (_words(tail) and new.rstrip().endswith(tail)):
+            return "the end"
     return ""
 
 
