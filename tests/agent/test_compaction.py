@@ -8,7 +8,7 @@ from headrace.agent import prompt_texts
 from headrace.agent.entries import Answered, Begun, Broke, Compacted
 from headrace.agent.parts import Limits
 from headrace.core.errors import InvalidRequest, NotFound
-from headrace.core.events import Failed
+from headrace.core.events import Event, Failed
 from headrace.core.messages import user
 from headrace.core.models import Usage
 from headrace.core.requests import Request
@@ -32,12 +32,12 @@ def reading(count: int) -> list[Line]:
 async def test_a_full_window_is_compacted_and_the_work_goes_on(tmp_path: Path) -> None:
     read = Noting("Read", says=lambda used: LONG + used["path"])
 
-    def line(request: Request) -> object:
+    def line(request: Request) -> list[Event]:
         if prompt_texts.COMPACT in request.messages[-1].text():
             return answer("SUMMARY", usage=Usage(input=1, output=1))
         return answer(call("Read", {"path": str(len(read.used))}, f"c{len(read.used)}"))
 
-    lines = [line] * 20
+    lines: list[Line] = [line] * 20
     bench = Bench(
         tmp_path,
         *lines,

@@ -193,7 +193,11 @@ async def test_asking_again_after_a_change_is_no_repetition(tmp_path: Path) -> N
 
 async def test_growing_output_is_no_repetition(tmp_path: Path) -> None:
     read = Noting("Read")
-    read.says = lambda _: "line\n" * len(read.used)
+
+    def grown(_: object) -> str:
+        return "line\n" * len(read.used)
+
+    read.says = grown
     bench = Bench(
         tmp_path, *[answer(call("Read", {"path": "log"}, f"c{n}")) for n in range(6)], tools=(read,)
     )
@@ -297,10 +301,8 @@ async def test_an_interrupt_ends_a_model_call_at_once(tmp_path: Path) -> None:
     assert (broke.kind, broke.partial.text()) == ("interrupted", "Once upon")
     assert not bench.session.running
     assert await bench.session.turn("Again.") == "done"
-    assert [part.text for part in bench.model.asked[-1].messages[1].parts] == [
-        "Folder: /work\n\nTell.",
-        "Again.",
-    ]
+    said = bench.model.asked[-1].messages[1].parts
+    assert said == (Text("Folder: /work\n\nTell."), Text("Again."))
 
 
 async def test_an_interrupt_stops_tools_and_answers_every_call(tmp_path: Path) -> None:
@@ -331,7 +333,12 @@ async def test_cancelling_the_turn_is_an_interrupt_too(tmp_path: Path) -> None:
 
 async def test_words_said_meanwhile_are_told_between_tools_or_at_the_end(tmp_path: Path) -> None:
     bench = Bench(tmp_path, answer(call("Read", {"path": "a"}, "c")), answer("Done."))
-    bench.read.says = lambda _: bench.session.queue("Use tabs.") or "ok"
+
+    def interjected(_: object) -> str:
+        bench.session.queue("Use tabs.")
+        return "ok"
+
+    bench.read.says = interjected
     bench.session.subscribe(
         lambda _: (
             bench.session.queue("And test it.")

@@ -12,7 +12,7 @@ from headrace.agent.entries import Answered, Compacted, Said, Turned, Used
 from headrace.agent.prompt import UNANSWERED, extends, invariants, request_of
 from headrace.agent.replay import replay
 from headrace.core.events import Event, Failed, Started
-from headrace.core.messages import Text, Thinking, ToolCall
+from headrace.core.messages import Part, Text, Thinking, ToolCall
 from support.coding import HANG, Bench, answer, call
 
 PARTS = st.one_of(
@@ -25,19 +25,24 @@ PARTS = st.one_of(
         st.sampled_from(["", "c", "d"]),
     ),
 )
+
+
+def answered(parts: list[Part | str], stop: str | None) -> list[Event]:
+    return answer(*parts, stop=stop)
+
+
+FAILURES: list[list[Event]] = [
+    [Failed("overloaded", "Busy.")],
+    [Failed("invalid_request", "No.")],
+    [Started("scripted"), *answer("Half")[1:2], Failed("engine_failed", "cut")],
+]
 ANSWERS = st.one_of(
     st.builds(
-        lambda parts, stop: answer(*parts, stop=stop),
+        answered,
         st.lists(PARTS, max_size=3),
         st.sampled_from([None, None, None, "length"]),
     ),
-    st.sampled_from(
-        [
-            [Failed("overloaded", "Busy.")],
-            [Failed("invalid_request", "No.")],
-            [Started("scripted"), *answer("Half")[1:2], Failed("engine_failed", "cut")],
-        ]
-    ),
+    st.sampled_from(FAILURES),
 )
 STEPS = st.one_of(
     st.tuples(st.just("turn"), st.lists(ANSWERS, max_size=5)),
@@ -86,8 +91,7 @@ def check_growth(bench: Bench) -> None:
         body = branch[place - 1].body
         if isinstance(body, Compacted):
             before = None
-        answered = isinstance(body, Answered)
-        if answered or not any(isinstance(e.body, Said) for e in branch[:place]):
+        if isinstance(body, Answered) or not any(isinstance(e.body, Said) for e in branch[:place]):
             continue
         request = request_of(branch[:place])
         if request.messages[-1].role != "user" or UNANSWERED in str(request.messages[-1]):

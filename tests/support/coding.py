@@ -46,9 +46,9 @@ def answer(*parts: Part | str, stop: str | None = None, usage: Usage | None = No
     ]
     calls = any(isinstance(part, ToolCall) for part in said)
     ended = stop or ("tool_calls" if calls else "end")
+    events: list[Event] = [Started("scripted", generation_id="g1"), *deltas]
     return [
-        Started("scripted", generation_id="g1"),
-        *deltas,
+        *events,
         Finished(ended, usage or Usage(input=100, output=10)),  # pyright: ignore[reportArgumentType] - tests name stops
     ]
 
@@ -58,7 +58,7 @@ class Scripted:
 
     def __init__(self, *lines: Line) -> None:
         self.endpoint = Endpoint(base_url="http://scripted", ours=True)
-        self.lines = list(lines)
+        self.lines: list[Line] = list(lines)
         self.asked: list[Request] = []
         self.may_differ = False
 

@@ -112,7 +112,7 @@ def _parts(branch: Sequence[Entry], begun: Begun) -> Iterator[tuple[Role, Part]]
         if lead:
             text = "\n\n".join(lead)
             lead = []
-            if role == "user" and isinstance(said, Text):
+            if role == "user" and isinstance(said, Text) and summary is None:
                 yield "user", Text(f"{text}\n\n{said.text}")
                 continue
             yield "user", Text(text)
