@@ -64,11 +64,23 @@ def workspace(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def screen(server: Running, workspace: Path, tmp_path: Path) -> Generator[Tmux]:
+def started(server: Running, workspace: Path, tmp_path: Path) -> Generator[Tmux]:
     program = f"cd {workspace} && exec {sys.executable} -m headrace code --data {server.data}"
     with terminal(["sh", "-c", program], tmp_path, environment={"HOME": str(tmp_path)}) as tmux:
-        tmux.wait("ask, or / for commands", timeout_s=30)
         yield tmux
+
+
+@pytest.fixture
+def screen(started: Tmux) -> Tmux:
+    started.wait("ask, or / for commands", timeout_s=30)
+    return started
+
+
+def test_what_is_typed_while_it_loads_is_said_once_it_stands(started: Tmux):
+    started.wait("───")
+    started.say("wait for early words")
+    started.wait("● Waiting", timeout_s=30)
+    assert "❯ wait for early words" in started.whole()  # noqa: RUF001 - the sign of a prompt
 
 
 def test_a_file_is_read_edited_with_leave_and_put_back(screen: Tmux, workspace: Path):

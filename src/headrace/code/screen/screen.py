@@ -81,6 +81,7 @@ class Screen:
         if not self.front.terminal.is_open:
             self.front.open(str(Path.cwd()))
         self._listen()
+        asyncio.get_running_loop().set_exception_handler(self._fault)
         try:
             self._spawn(self._build(build))
             kept, self.front.kept = self.front.kept, []
@@ -168,6 +169,13 @@ class Screen:
         elif not self._left.done():
             # A fault of ours, or no desk at all: told once the terminal is as it was.
             self._left.set_exception(error)
+
+    def _fault(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A fault in a callback: a line above, not a trace across the rows."""
+        del loop
+        error = context.get("exception")
+        what = f"{type(error).__name__}: {error}" if error else str(context.get("message"))
+        self.tell(f"a fault of this screen, please report it: {what}", "error")
 
     # Drawing
 
