@@ -3,8 +3,6 @@
 import re
 from functools import lru_cache
 
-_SKIPPED_ALWAYS = frozenset({".git", ".hg", ".svn"})
-
 
 class Ignored:
     """The rules of the .gitignore files met so far, the nearest deciding."""
@@ -27,8 +25,8 @@ class Ignored:
             self._rules.append((f"{folder}/" if folder else "", pattern, keeps, folders_only))
 
     def leaves_out(self, path: str, *, is_folder: bool) -> bool:
-        """Whether a name is passed by; `path` from the top."""
-        if path.rpartition("/")[2] in _SKIPPED_ALWAYS:
+        """Whether a name is passed by, hidden ones always; `path` from the top."""
+        if path.rpartition("/")[2].startswith("."):
             return True
         for folder, pattern, keeps, folders_only in reversed(self._rules):
             fits = (is_folder or not folders_only) and path.startswith(folder)
