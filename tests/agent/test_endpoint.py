@@ -14,6 +14,7 @@ from headrace.core.events import Event, Failed, Finished, Started, fold
 from headrace.core.messages import Text, ToolCall, user
 from headrace.core.requests import Request, Tool
 from headrace.store.database import Database
+from support.coding import Bench
 from support.serving import Api, scripted, served_api
 
 DIALECTS: tuple[Dialect, ...] = ("anthropic", "openai_chat", "openai_responses")
@@ -161,3 +162,28 @@ async def test_windows_that_servers_tell_are_read() -> None:
     async with saying(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]") as (url, _):
         with pytest.raises(InvalidRequest):
             await Client(Endpoint(base_url=url, dialect="openai_chat")).models()
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_a_session_works_through_each_dialect(
+    sqlite_database: Database, tmp_path: Path, dialect: Dialect
+) -> None:
+    engine = scripted(
+        tmp_path / "script.json",
+        {"steps": [{"error": {"kind": "overloaded", "message": "Busy.", "retry_after_s": 0}}]},
+        {"steps": [{"tool_call": {"name": "Read", "arguments": {"path": "a"}}}]},
+        {"steps": [{"text": "Half"}, {"cut": True}]},
+        {"steps": [{"text": 'One more:\n{"name": "Edit", "arguments": {"path": "a"}}'}]},
+        {"steps": [{"text": "Fixed."}]},
+    )
+    async with served_api(sqlite_database, tmp_path, [engine]) as api:
+        bench = Bench(tmp_path)
+        endpoint = Endpoint(
+            base_url=api.url, key=api.key, dialect=dialect, ours=dialect == "anthropic"
+        )
+        bench.session.begin(bench.session.begun, client=Client(endpoint))
+        assert await bench.session.turn("Fix it.") == "done"
+        assert bench.read.used == bench.edit.used == [{"path": "a"}]
+        assert bench.kinds()[2:] == [
+            "said", "broke", "answered", "used", "broke", "answered", "used", "answered", "turned",
+        ]  # fmt: skip
