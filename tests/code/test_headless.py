@@ -1,8 +1,8 @@
 """`headrace code -p` as scripts run it: real processes, a real sandbox, a model of our making."""
 
 import json
-import os
 import signal
+import subprocess
 from collections.abc import Callable, Generator
 from pathlib import Path
 
@@ -307,8 +307,8 @@ def test_keys_reach_neither_commands_nor_requests(play: Play):
 
 def test_a_worktree_keeps_the_folder_as_it_is(play: Play):
     _, desk = play([FIX], [text("Done.")])
-    identity = "-c user.name=a -c user.email=a@b"
-    os.system(f"cd {desk.folder} && git init -q && git add -A && git {identity} commit -qm first")
+    for words in ("init -q", "add -A", "-c user.name=a -c user.email=a@b commit -qm first"):
+        subprocess.run(["git", *words.split()], cwd=desk.folder, check=True)
     shown = desk.code("-p", "Fix.", "-w", "try", "--permission-mode", "acceptEdits")
     assert shown.returncode == 0, shown.stderr
     assert (desk.folder / "calc.py").read_text() == ADD

@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,13 +36,12 @@ def call(name: str, **arguments: Any) -> Block:
 class ModelServer:
     """Plays turns in order; the last one again and again."""
 
-    def __init__(self, *turns: Turn, delay_s: float = 0) -> None:
-        self.turns = list(turns)
+    def __init__(self, *turns: Turn) -> None:
+        self.turns: Sequence[Turn] = turns
         self.bodies: list[bytes] = []
         self.headers: list[dict[str, str]] = []
         self.hang = threading.Event()
         self.asked = threading.Semaphore(0)
-        self.delay_s = delay_s
         played = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -90,7 +89,7 @@ class ModelServer:
         self.check()
         self.bodies.clear()
         self.headers.clear()
-        self.turns = list(turns) or self.turns
+        self.turns = turns or self.turns
 
     def requests(self) -> list[Request]:
         return [anthropic.decode_request(body).request for body in self.bodies]
@@ -167,9 +166,11 @@ def serving(*turns: Turn) -> Generator[ModelServer]:
 class Desk:
     """A folder to work in, a home, and `headrace code` against one server."""
 
-    def __init__(self, folder: Path, url: str) -> None:
-        self.folder = folder / "work"
-        self.home = folder / "home"
+    def __init__(
+        self, folder: Path, url: str, work: Path | None = None, home: Path | None = None
+    ) -> None:
+        self.folder = work or folder / "work"
+        self.home = home or folder / "home"
         self.url = url
         self.folder.mkdir(exist_ok=True)
         self.home.mkdir(exist_ok=True)

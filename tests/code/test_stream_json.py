@@ -1,0 +1,234 @@
+"""The lines of JSON that programs exchange with Claude Code, exchanged with us."""
+
+import contextlib
+import json
+import subprocess
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.code.stream_json import Pieces, said
+from headrace.core.events import Delta
+from headrace.core.messages import Image, Text
+from support.model_server import Desk, ModelServer, Turn, call, text
+
+BOTH = ("--output-format", "stream-json", "--input-format", "stream-json", "--verbose")
+TOUCH = call("Bash", command="touch made")
+
+
+class Talk:
+    """A program at the other end."""
+
+    def __init__(self, running: "subprocess.Popen[str]") -> None:
+        self.running = running
+        self.seen: list[dict[str, Any]] = []
+
+    def send(self, **message: object) -> None:
+        assert self.running.stdin is not None
+        self.running.stdin.write(json.dumps(message) + "\n")
+        self.running.stdin.flush()
+
+    def say(self, words: str) -> None:
+        self.send(type="user", message={"role": "user", "content": words})
+
+    def ask(self, number: str, **request: object) -> dict[str, Any]:
+        """A control request and its answer."""
+        self.send(type="control_request", request_id=number, request=request)
+        answer = self.until("control_response")["response"]
+        assert answer["request_id"] == number
+        return answer
+
+    def answer(self, request: dict[str, Any], **response: object) -> None:
+        inner = {"subtype": "success", "request_id": request["request_id"], "response": response}
+        self.send(type="control_response", response=inner)
+
+    def until(self, kind: str) -> dict[str, Any]:
+        assert self.running.stdout is not None
+        for line in self.running.stdout:
+            self.seen.append(json.loads(line))
+            if self.seen[-1]["type"] == kind:
+                return self.seen[-1]
+        raise AssertionError(
+            f"no {kind}: {self.running.stderr.read() if self.running.stderr else ''}"
+        )
+
+    def end(self) -> int:
+        assert self.running.stdin is not None
+        self.running.stdin.close()
+        return self.running.wait(20)
+
+
+@pytest.fixture
+def server() -> Generator[ModelServer]:
+    started = ModelServer([text("Hi.")])
+    yield started
+    started.close()
+    started.check()
+
+
+@pytest.fixture
+def desk(tmp_path: Path, server: ModelServer) -> Desk:
+    return Desk(tmp_path, server.url)
+
+
+@pytest.fixture
+def talks(desk: Desk, server: ModelServer) -> Generator[Any]:
+    open_: list[Talk] = []
+
+    def start(*arguments: str, turns: tuple[Turn, ...] = ()) -> Talk:
+        server.turns = turns or server.turns
+        open_.append(Talk(desk.start(*BOTH, *arguments, talks=True)))
+        return open_[-1]
+
+    yield start
+    for talk in open_:
+        talk.running.kill()
+        with contextlib.suppress(BrokenPipeError), talk.running:
+            pass
+
+
+def test_a_stream_of_what_happens(desk: Desk, server: ModelServer):
+    server.turns = [[text("I look."), call("Glob", pattern="*")], [text("Nothing.")]]
+    shown = desk.code("-p", "Look.", "--output-format", "stream-json", "--include-partial-messages")
+    events = [json.loads(line) for line in shown.stdout.splitlines()]
+    whole = [event for event in events if event["type"] != "stream_event"]
+    assert [event["type"] for event in whole] == [
+        "system",
+        "assistant",
+        "user",
+        "assistant",
+        "result",
+    ]
+    assert len({event["session_id"] for event in events}) == 1
+    assert len({event["uuid"] for event in events}) == len(events)
+    init, asked, answered = whole[0], whole[1]["message"], whole[2]["message"]
+    assert (init["subtype"], init["cwd"], init["permissionMode"]) == (
+        "init",
+        str(desk.folder),
+        "default",
+    )
+    assert init["tools"][:2] == ["Read", "Edit"]
+    assert [block["type"] for block in asked["content"]] == ["text", "tool_use"]
+    assert (asked["stop_reason"], asked["content"][1]["input"]) == ("tool_use", {"pattern": "*"})
+    assert answered["content"][0]["tool_use_id"] == asked["content"][1]["id"]
+    pieces = [event["event"]["type"] for event in events if event["type"] == "stream_event"]
+    one = ["content_block_start", "content_block_delta", "content_block_stop"]
+    end = ["message_delta", "message_stop"]
+    assert pieces == ["message_start", *one, *one, *end, "message_start", *one, *end]
+
+
+def test_a_conversation_of_several_turns(talks: Any, server: ModelServer):
+    talk = talks(turns=([text("One.")], [text("Two.")]))
+    assert talk.ask("1", subtype="initialize", hooks=None)["subtype"] == "success"
+    talk.say("First.")
+    assert talk.until("result")["result"] == "One."
+    talk.say("Second.")
+    assert talk.until("result")["result"] == "Two."
+    assert talk.end() == 0
+    assert [m.text() for m in server.requests()[-1].messages[2:]] == ["One.", "Second."]
+
+
+def test_permission_is_asked_of_the_other_end(talks: Any, desk: Desk):
+    talk = talks("--permission-prompt-tool", "stdio", turns=([TOUCH], [text("Made.")]))
+    talk.say("Make it.")
+    asked = talk.until("control_request")
+    assert asked["request"]["subtype"] == "can_use_tool"
+    assert asked["request"]["tool_name"] == "Bash"
+    assert asked["request"]["input"] == {"command": "touch made"}
+    assert not (desk.folder / "made").exists()
+    talk.answer(asked, behavior="allow", updatedInput={"command": "touch made"})
+    assert talk.until("result")["permission_denials"] == []
+    assert (desk.folder / "made").exists()
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        {"behavior": "deny", "message": "not today"},
+        {"behavior": "allow", "updatedInput": {"command": "touch other"}},
+        {"behavior": "perhaps"},
+        {},
+    ],
+)
+def test_whatever_is_no_plain_yes_is_a_no(talks: Any, desk: Desk, response: dict[str, Any]):
+    talk = talks("--permission-prompt-tool", "stdio", turns=([TOUCH], [text("Not made.")]))
+    talk.say("Make it.")
+    talk.answer(talk.until("control_request"), **response)
+    result = talk.until("result")
+    assert [denial["tool_name"] for denial in result["permission_denials"]] == ["Bash"]
+    assert not list(desk.folder.iterdir())
+
+
+def test_without_that_flag_nobody_is_asked(talks: Any, desk: Desk):
+    talk = talks(turns=([TOUCH], [text("Not made.")]))
+    talk.say("Make it.")
+    assert len(talk.until("result")["permission_denials"]) == 1
+    assert not (desk.folder / "made").exists()
+
+
+def test_an_interrupt_ends_the_turn_and_the_next_one_works(talks: Any, server: ModelServer):
+    talk = talks(turns=([{"type": "hang"}], [text("Here.")]))
+    talk.say("Wait.")
+    assert server.asked.acquire(timeout=20)
+    assert talk.ask("7", subtype="interrupt")["subtype"] == "success"
+    result = talk.until("result")
+    assert (result["end"], result["subtype"]) == ("interrupted", "error_during_execution")
+    talk.say("And now?")
+    assert talk.until("result")["result"] == "Here."
+    assert talk.end() == 0
+
+
+def test_the_permission_mode_changes_on_request(talks: Any, desk: Desk):
+    write = call("Write", file_path="new.txt", content="water\n")
+    talk = talks(turns=([write], [text("Written.")]))
+    assert talk.ask("1", subtype="set_permission_mode", mode="acceptEdits")["subtype"] == "success"
+    assert talk.ask("2", subtype="set_permission_mode", mode="godMode")["subtype"] == "error"
+    talk.say("Write it.")
+    assert talk.until("result")["permission_denials"] == []
+    assert (desk.folder / "new.txt").read_text() == "water\n"
+
+
+def test_what_is_not_there_yet_is_refused(talks: Any):
+    talk = talks()
+    hooks = {"PreToolUse": [{"hookCallbackIds": ["hook_0"]}]}
+    answer = talk.ask("1", subtype="initialize", hooks=hooks)
+    assert (answer["subtype"], answer["error"]) == ("error", "hooks are not supported yet")
+    assert talk.ask("2", subtype="mcp_set_servers")["subtype"] == "error"
+
+
+def test_what_is_no_message_is_told_and_passed_over(talks: Any):
+    talk = talks()
+    talk.running.stdin.write("hello\n[1]\n\n")
+    talk.send(type="nonsense")
+    talk.send(type="user", message={"role": "user", "content": [{"type": "video"}]})
+    talk.say("Hello.")
+    assert talk.until("result")["result"] == "Hi."
+    assert talk.end() == 0
+
+
+def test_an_input_that_ends_at_once_is_no_error(talks: Any, server: ModelServer):
+    assert talks().end() == 0
+    assert server.bodies == []
+
+
+def test_what_a_message_says():
+    source = {"type": "base64", "media_type": "image/png", "data": "AA=="}
+    message = said(
+        {"content": [{"type": "text", "text": "See"}, {"type": "image", "source": source}]}
+    )
+    assert message is not None
+    assert message.parts == (Text("See"), Image(media_type="image/png", data="AA=="))
+    assert said({"content": " "}) is said({}) is said({"content": [{"type": "audio"}]}) is None
+
+
+def test_an_answer_that_broke_off_is_closed_in_the_stream():
+    events: list[dict[str, Any]] = []
+    pieces = Pieces(events.append, "m")
+    pieces.more(Delta(0, Text("Once")))
+    pieces.end(None)
+    pieces.end(None)
+    kinds = [event["type"] for event in events]
+    assert kinds[-3:] == ["content_block_stop", "message_delta", "message_stop"]
+    assert kinds.count("message_stop") == 1
