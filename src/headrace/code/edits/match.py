@@ -143,15 +143,20 @@ def _starts_within_indent(old: str, new: str) -> bool:
 
 def _repeats(head: str, tail: str, old: str, new: str) -> str:
     """Which end of a line the new text repeats although the old text leaves it out."""
-    indent, head, tail = indent_of(head), head.strip(), tail.strip()
+    bare = bool(head) and not head.strip()
+    later = [line.strip() for line in old.split("\n")[1:]]
+    if bare and new.strip() and new.partition("\n")[0].strip() in later:
+        return "another line, without the beginning"
+    indent, joint, head = indent_of(head), head.lstrip(), head.strip()
+    ending, tail = tail.rstrip(), tail.strip()
     start, end = old.lstrip(), old.rstrip()
     if head and not start.startswith(head):
-        joined = new.lstrip().startswith(head + start[:_JOINT])
+        joined = new.lstrip().startswith(joint + start[:_JOINT])
         indented = indent and new.startswith(indent) and not old.startswith(indent)
         if joined or indented or (_words(head) and new.lstrip().startswith(head)):
             return "the beginning"
     if tail and not end.endswith(tail):
-        joined = new.rstrip().endswith(end[-_JOINT:] + tail)
+        joined = new.rstrip().endswith(end[-_JOINT:] + ending)
         if joined or (_words(tail) and new.rstrip().endswith(tail)):
             return "the end"
     return ""
