@@ -91,7 +91,7 @@ def test_an_untrusted_repository_only_tightens(places: Places):
     assert (found.mode, found.directories) == (None, ())
     assert ".claude/settings.json: 1 allow rules wait for the folder's trust" in found.notices
     assert ".claude/settings.json: `env` means nothing here" in found.notices
-    assert ".claude/settings.json: `sandbox` means nothing here" in found.notices
+    assert ".claude/settings.json: no repository may open the sandbox" in found.notices
     trusted = places.load(trusted=True)
     assert len(trusted.rules.allow) == 2
     assert (trusted.mode, trusted.directories) == ("acceptEdits", ("/",))
@@ -295,3 +295,8 @@ def test_an_untrusted_repository_never_loosens(
     places.put(".headrace/settings.local.json", theirs)
     after = policy_of(places, trust).decide(action)
     assert strength[type(after)] >= strength[type(before)]
+
+
+def test_the_user_may_open_the_sandbox_a_little(places: Places):
+    places.put("~/.claude/settings.json", {"sandbox": {"network": {"allowedDomains": ["a.test"]}}})
+    assert places.load().sandbox.network.allowed_domains == ("a.test",)

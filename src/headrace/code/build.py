@@ -32,7 +32,7 @@ from headrace.code.flags import Flags
 from headrace.code.instructions import Instructions
 from headrace.code.instructions import load as load_instructions
 from headrace.code.profile import Profile, Profiles
-from headrace.code.settings_files import CodeSettings
+from headrace.code.settings_files import CodeSettings, SandboxSettings
 from headrace.code.snapshots import Snapshots
 from headrace.core.clock import Clock
 from headrace.core.decisions import Ask, Deny
@@ -186,7 +186,8 @@ async def lay(flags: Flags, cwd: Path, *, human: Human | None, clock: Clock, tel
     roots = _roots(flags, settings, workspace)
     approving = None if human is None else Approving(human)
     slug = logs.folder_of(state, workspace).name
-    sandbox = _sandbox(flags, workspace, state / "run" / f"{slug}-{os.getpid()}", roots, approving)
+    run = state / "run" / f"{slug}-{os.getpid()}"
+    sandbox = _sandbox(flags, workspace, run, roots, approving, settings=settings.sandbox)
     trust = Trust(state / "trust", clock)
     policy = _policy(flags, settings, workspace, roots, sandboxed=sandbox.sandboxed, trust=trust)
     connection = await connect(flags, os.environ, data)
@@ -222,9 +223,22 @@ def _warn(ground: Ground) -> None:
 
 
 def _sandbox(
-    flags: Flags, workspace: Path, folder: Path, roots: tuple[Path, ...], human: Approving | None
+    flags: Flags,
+    workspace: Path,
+    folder: Path,
+    roots: tuple[Path, ...],
+    human: Approving | None,
+    *,
+    settings: SandboxSettings,
 ) -> Sandbox | Unsandboxed:
-    held = SandboxPolicy(workspace=workspace, state_folder=folder, write_roots=roots)
+    held = SandboxPolicy(
+        workspace=workspace,
+        state_folder=folder,
+        write_roots=roots,
+        network_hosts=settings.network.allowed_domains,
+        unix_sockets=settings.network.allow_all_unix_sockets,
+        secrets_shown=settings.secrets_shown,
+    )
     return Sandbox(held) if probe().ok else Unsandboxed(held, _approval(flags, human))
 
 

@@ -23,13 +23,27 @@ MANAGED = (
 )
 _FOLDERS = (".headrace", ".claude")
 _KINDS: tuple[Kind, ...] = ("allow", "ask", "deny")
-_KNOWN = {"permissions", "$schema"}
+_KNOWN = {"permissions", "sandbox", "$schema"}
 _KNOWN_PERMISSIONS = {
     *_KINDS,
     "defaultMode",
     "additionalDirectories",
     "disableBypassPermissionsMode",
 }
+
+
+class SandboxNetwork(msgspec.Struct, frozen=True, rename="camel"):
+    """`sandbox.network`: hosts that commands may reach, and whether sockets in files are on."""
+
+    allowed_domains: tuple[str, ...] = ()
+    allow_all_unix_sockets: bool = False
+
+
+class SandboxSettings(msgspec.Struct, frozen=True, rename="camel"):
+    """`sandbox` of the highest scope that has it; a repository's counts for nothing."""
+
+    network: SandboxNetwork = SandboxNetwork()
+    secrets_shown: bool = False
 
 
 class CodeSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +62,7 @@ class CodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     directories: tuple[str, ...]
     bypass_barred_by: str | None
     notices: tuple[str, ...]
+    sandbox: SandboxSettings = SandboxSettings()
 
 
 class _Source(NamedTuple):
@@ -97,6 +112,7 @@ def load(
         directories=tuple(gathered.directories),
         bypass_barred_by=gathered.barred_by,
         notices=tuple(gathered.notices),
+        sandbox=gathered.sandbox or SandboxSettings(),
     )
 
 
@@ -122,6 +138,7 @@ class _Gathered:
         self.mode: str | None = None
         self.directories: list[str] = []
         self.barred_by: str | None = None
+        self.sandbox: SandboxSettings | None = None
         self.notices: list[str] = []
         self._workspace = workspace
         self._home = home
@@ -144,6 +161,19 @@ class _Gathered:
         loosens = self._trusted or not source.of_repository
         self._add_rules(source, permissions, loosens=loosens)
         self._add_rest(source, permissions, loosens=loosens)
+        self._add_sandbox(source, settings)
+
+    def _add_sandbox(self, source: _Source, settings: dict[str, Any]) -> None:
+        if "sandbox" not in settings:
+            return
+        if source.of_repository:
+            self.notices.append(f"{source.shown}: no repository may open the sandbox")
+            return
+        try:
+            found = msgspec.convert(settings["sandbox"], SandboxSettings)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"{source.shown}: `sandbox`: {error}") from None
+        self.sandbox = self.sandbox or found
 
     def _add_rules(self, source: _Source, permissions: dict[str, Any], *, loosens: bool) -> None:
         found: dict[Kind, tuple[Rule, ...]] = {}
