@@ -40,7 +40,7 @@ def session(work: Path, server: ModelServer, **options: object) -> Session:
         "endpoint": server.url,
         "dialect": "anthropic",
         "data": work.parent / "data",
-        "notice": [].append,
+        "notice": list[str]().append,
     }
     return Session(work, **(given | options))  # pyright: ignore[reportArgumentType] - keywords
 

@@ -34,7 +34,7 @@ SCRIPT: dict[str, Any] = {
         {
             "steps": [
                 {
-                    "text": '<tool_call>{"name": "Glob", "arguments": {"pattern": "*.py"}}</tool_call>'
+                    {"steps": [{"text": CALL_IN_TEXT}]},
                 }
             ]
         },

@@ -83,7 +83,7 @@ class Adapter:
             dialect="anthropic",
             data=self._home / "data",
             may=watcher.may,
-            notice=[].append,
+            notice=list[str]().append,
         )
         async with session:
             await session.run("Read the README and do what it says.")
@@ -124,7 +124,7 @@ _FIELDS = {"path": "file_path"}
 def _called(turn: dict[str, Any]) -> Block:
     """A suite's call in the words of our tools; a tool that we lack keeps its name."""
     named = {_FIELDS.get(name, name): value for name, value in turn.items() if name != "tool"}
-    return call(_NAMES.get(turn["tool"], turn["tool"]), **named)
+    return call(_NAMES.get(turn["tool"]) or str(turn["tool"]), **named)
 
 
 class _Watcher:
