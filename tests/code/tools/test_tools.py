@@ -12,7 +12,8 @@ import pytest
 from headrace.agent.tools import Diff, Outcome, Tool, Use
 from headrace.code.profile import Profile
 from headrace.code.toolbox import toolbox
-from headrace.code.tools.fetch import place_of, readable
+from headrace.code.tools.fetch import place_of
+from headrace.code.tools.page_text import readable
 from headrace.core.decisions import Allow
 from headrace.core.errors import InvalidRequest
 from headrace.core.messages import Image, Text

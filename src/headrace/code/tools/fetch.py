@@ -1,11 +1,9 @@
 """WebFetch: a page of the web as text, from public addresses that the rules allow."""
 
 import asyncio
-import ipaddress
 import socket
 import ssl
 from collections.abc import Callable
-from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -54,6 +52,8 @@ class WebFetch:
             return failed(error)
         text = body.decode(errors="replace")
         if "html" in kind:
+            from headrace.code.tools.page_text import readable  # noqa: PLC0415 - seldom needed
+
             text = readable(text)
         elif not kind.startswith("text/") and not any(w in kind for w in ("json", "xml")):
             return Outcome.error(f"{url} is {kind or 'of no kind'}, not text.")
@@ -135,46 +135,8 @@ async def _public_address(host: str, port: int) -> str:
 
 
 def _is_public(address: str) -> bool:
+    import ipaddress  # noqa: PLC0415 - needed only by a fetch
+
     parsed = ipaddress.ip_address(address.partition("%")[0])
     mapped = getattr(parsed, "ipv4_mapped", None) or getattr(parsed, "sixtofour", None)
     return parsed.is_global and not parsed.is_multicast and (mapped is None or mapped.is_global)
-
-
-class _Text(HTMLParser):
-    """What a reader would see of a page, with its headings, lists and links."""
-
-    _SKIPPED = frozenset({"script", "style", "noscript", "template", "svg", "head"})
-    _BLOCKS = frozenset(
-        {"p", "div", "section", "article", "br", "tr", "table", "ul", "ol", "pre", "blockquote"}
-    )
-    _MARKS = {f"h{n}": "#" * n + " " for n in range(1, 7)} | {"li": "- "}
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.parts: list[str] = []
-        self._skipping = 0
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        del attrs
-        self._skipping += tag in self._SKIPPED
-        if tag in self._BLOCKS or tag in self._MARKS:
-            self.parts.append("\n" + self._MARKS.get(tag, ""))
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in self._SKIPPED and self._skipping:
-            self._skipping -= 1
-        elif tag in self._MARKS or tag in self._BLOCKS:
-            self.parts.append("\n")
-
-    def handle_data(self, data: str) -> None:
-        if not self._skipping:
-            self.parts.append(data)
-
-
-def readable(html: str) -> str:
-    """The text of a page."""
-    parser = _Text()
-    parser.feed(html)
-    parser.close()
-    lines = (" ".join(line.split()) for line in "".join(parser.parts).split("\n"))
-    return "\n".join(line for line in lines if line)
