@@ -31,13 +31,7 @@ SCRIPT: dict[str, Any] = {
         {"steps": [{"text": "Once upon a"}, {"cut": True}]},
         {"steps": [{"error": {"kind": "overloaded", "message": "Full.", "retry_after_s": 0.1}}]},
         {"steps": [{"text": ""}]},
-        {
-            "steps": [
-                {
-                    {"steps": [{"text": CALL_IN_TEXT}]},
-                }
-            ]
-        },
+        {"steps": [{"text": CALL_IN_TEXT}]},
         {"steps": [{"text": "Still here."}]},
     ],
 }
