@@ -151,12 +151,12 @@ def _repeats(head: str, tail: str, old: str, new: str) -> str:
     ending, tail = tail.rstrip(), tail.strip()
     start, end = old.lstrip(), old.rstrip()
     if head and not start.startswith(head):
-        joined = new.lstrip().startswith(joint + start[:_JOINT])
+        joined = new.lstrip().startswith((joint + start[:_JOINT], joint + old[:_JOINT]))
         indented = indent and new.startswith(indent) and not old.startswith(indent)
         if joined or indented or (_words(head) and new.lstrip().startswith(head)):
             return "the beginning"
     if tail and not end.endswith(tail):
-        joined = new.rstrip().endswith(end[-_JOINT:] + ending)
+        joined = new.rstrip().endswith((end[-_JOINT:] + ending, old[-_JOINT:] + ending))
         if joined or (_words(tail) and new.rstrip().endswith(tail)):
             return "the end"
     return ""
