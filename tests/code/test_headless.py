@@ -189,6 +189,20 @@ def test_nothing_of_ours_depends_on_the_folder(play: Play, tmp_path: Path):
     assert one.decode().replace(str(desk.folder), "@") == shown
 
 
+def test_a_session_runs_again_offline_byte_for_byte(play: Play):
+    server, desk = play([READ], [FIX], [text("Done.")], [text("More.")])
+    first = desk.result("-p", "Fix add.", "--permission-mode", "acceptEdits")
+    desk.result("-p", "-c", "More?")
+    asked = len(server.bodies)
+    desk.url = ""
+    shown = desk.code("replay", first["session_id"])
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert shown.stdout.startswith("4 requests, ")
+    assert "byte for byte" in shown.stdout
+    assert len(server.bodies) == asked
+    assert desk.code("sessions").stdout.startswith(first["session_id"])
+
+
 # Shapes of answers
 
 

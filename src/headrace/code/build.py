@@ -272,6 +272,14 @@ async def open_session(ground: Ground, *, log: Log | None = None) -> Session:
         HeadraceError: There is no such session, or it is open elsewhere.
     """
     log = log or choose_log(ground.flags, ground.sessions, ground.clock)
+    try:
+        return await _open(ground, log)
+    except BaseException:
+        log.close()
+        raise
+
+
+async def _open(ground: Ground, log: Log) -> Session:
     for notice in log.notices:
         ground.tell(notice)
     tools = _tools(ground)

@@ -7,7 +7,7 @@ from pathlib import Path
 from headrace.agent.terminal import neutral
 from headrace.code.connect import data_folder
 from headrace.code.flags import Flags
-from headrace.core.errors import InvalidRequest, Unsupported
+from headrace.core.errors import InvalidRequest
 
 _HELP = {
     "sessions": """\
@@ -26,7 +26,7 @@ options:
 usage: headrace code replay SESSION [--data FOLDER]
 
 Run a kept session again, offline, from what it recorded, and check that each request comes out
-byte for byte as it was. SESSION is an id, its beginning, or a session's file.""",
+byte for byte as it was. SESSION is an id, its beginning, or the session's first words.""",
 }
 
 
@@ -96,10 +96,15 @@ def _trust(state: Path, workspace: Path, action: str = "") -> int:
 
 async def _replay(state: Path, workspace: Path, session: str) -> int:
     from headrace.agent.log import folder_of  # noqa: PLC0415 - not for --help
+    from headrace.agent.replay import replay  # noqa: PLC0415 - not for --help
     from headrace.code.build import kept_path  # noqa: PLC0415 - not for --help
 
-    path = kept_path(session, folder_of(state, workspace))
-    raise Unsupported(f"replaying {path.name} comes later")
+    report = await replay(kept_path(session, folder_of(state, workspace)))
+    for line in (*report.notices, *report.differences):
+        _say(neutral(line))
+    same = "differs" if report.differences else "the same, byte for byte"
+    _say(f"{report.requests} requests, {report.entries} entries: {same}")
+    return 1 if report.differences else 0
 
 
 def _say(line: str) -> None:
