@@ -350,8 +350,10 @@ def test_why_names_rule_scope_and_file_in_one_line(workspace: Path):
     assert policy.why(2)[1] == "Bash ls ls: allowed: it only looks"
     (line,) = policy.why()
     assert line.startswith("Bash rm a: denied: the rule `Bash(rm:*)` (user, f.json) denies it;")
-    for _ in range(60):
-        run(policy, "ls")
+    run(policy, "ls\nls")
+    assert len(policy.why(100)) == 2  # told once, as the newest
+    for number in range(60):
+        run(policy, f"ls {number}")
     assert len(policy.why(100)) == 50
 
 

@@ -35,7 +35,7 @@ from headrace.code.profile import Profile, Profiles
 from headrace.code.settings_files import CodeSettings, SandboxSettings
 from headrace.code.snapshots import Snapshots
 from headrace.core.clock import Clock
-from headrace.core.decisions import Ask, Deny
+from headrace.core.decisions import Ask
 from headrace.core.errors import ConfigError, InvalidRequest, NotFound
 from headrace.core.messages import ToolCall
 from headrace.ledger.prices import Rates
@@ -432,7 +432,7 @@ async def _context(ground: Ground) -> str:
 
 def _instructions(ground: Ground) -> Instructions:
     def denied(path: Path) -> bool:
-        return isinstance(ground.policy.decide(Action(tool="Read", path=str(path))), Deny)
+        return not ground.policy.may_read(str(path))
 
     return load_instructions(ground.workspace, home=Path.home(), denied=denied)
 

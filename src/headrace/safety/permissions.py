@@ -193,8 +193,10 @@ class Policy:
             decision = Deny(f"{decision.why}; the mode dontAsk asks nobody")
         what = action.command or action.path or action.url or ""
         word = {Allow: "allowed", Ask: "asked", Deny: "denied"}[type(decision)]
-        line = f"{action.tool} {what}: {word}: {decision.why}"
-        self._decided.append(" ".join(line.split()))
+        line = " ".join(f"{action.tool} {what}: {word}: {decision.why}".split())
+        if line in self._decided:  # a call is judged again when its turn comes
+            self._decided.remove(line)
+        self._decided.append(line)
         return decision
 
     # -- Files

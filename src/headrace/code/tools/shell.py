@@ -110,9 +110,8 @@ class BashOutput:
         self.spec = spec("BashOutput", what, fields, 1)
 
     def action(self, arguments: dict[str, Any]) -> Action:
-        """Goes on with a command that was allowed when it started."""
-        del arguments
-        return Action(tool="BashOutput")
+        """Reads of a command that was allowed when it started; what is typed into it was not."""
+        return Action(tool="BashOutput", writes=bool(arguments.get("input")))
 
     async def run(self, use: Use) -> Outcome:
         """Do what was asked, then read."""
