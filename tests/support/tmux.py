@@ -71,6 +71,15 @@ class Tmux:
                 pytest.fail(f"waited for {text!r} (gone={gone}); the screen:\n{shown}")
             time.sleep(_SHORT_S)
 
+    def wait_end(self, *, timeout_s: float = 10) -> None:
+        """Wait until the program in the window has ended."""
+        ends = time.monotonic() + timeout_s
+        # Not by the words that tmux writes then: now and then it writes none.
+        while self.run("display-message", "-p", "#{pane_dead}").strip() != "1":
+            if time.monotonic() > ends:
+                pytest.fail(f"the program did not end; the screen:\n{self.screen()}")
+            time.sleep(_SHORT_S)
+
     def pid(self) -> int:
         """The process in the window."""
         return int(self.run("display-message", "-p", "#{pane_pid}"))

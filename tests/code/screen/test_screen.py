@@ -345,7 +345,7 @@ def test_leaving_puts_the_terminal_back(opened: Open, keys: list[str]):
         tmux.keys(*keys)
         shown = tmux.wait("left with")
         assert "───" not in shown
-        tmux.wait("Pane is dead")
+        tmux.wait_end()
 
 
 @pytest.mark.parametrize("how", ["fail", signal.SIGTERM, signal.SIGHUP])
