@@ -55,6 +55,7 @@ class Terminal:
                 clean_environment(data.parent)
                 | {
                     "HEADRACE_DATA": str(data),
+                    "HEADRACE_PORT": "0",  # the usual one may be taken
                     # Ends the answers of a model that finds no end by itself.
                     "HEADRACE_ENGINE_CONTEXT_TOKENS": "512",
                     "TERM": "xterm",
