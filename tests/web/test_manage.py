@@ -156,6 +156,7 @@ def test_a_key_is_made_shown_once_rotated_and_revoked(view: Page, served: Runnin
     first = told.locator("code").inner_text()
     assert re.fullmatch(r"hr-[\w-]{43}", first)
     told.get_by_role("button", name="Done").click()
+    expect(told).to_have_count(0)
     row = view.get_by_role("row", name="browser key")
     expect(row).to_contain_text("tell* · chat")
     assert first not in view.content()
