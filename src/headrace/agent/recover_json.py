@@ -3,12 +3,18 @@
 import re
 from typing import Any
 
+import msgspec
+
 from headrace.core.requests import JsonSchema
 
 _FENCE = re.compile(r"\A\s*```\w*\s*\n(.*?)\n?\s*(?:```\s*)?\Z", re.DOTALL)
 _STRAY_ESCAPE = re.compile(r'\\(?!["\\/bfnrt]|u[0-9a-fA-F]{4})')
 _LITERALS = ("true", "false", "null")
 _NO_OBJECT = "The arguments are no JSON object."
+_NOT_JSON = (
+    "The arguments hold what JSON cannot say, such as half of a character, so the call has not"
+    " run; make it again."
+)
 _CUT = "The arguments were cut off, so the call has not run; make it again, in smaller steps."
 
 
@@ -24,7 +30,7 @@ def object_of(text: str, schema: JsonSchema, *, cut: bool) -> dict[str, Any] | s
         return {}
     found = _read(text)
     if found is not None:
-        return found
+        return found if _sendable(found) else _NOT_JSON
     closed = _closed(text.strip(), cut=cut)
     if closed is None:
         return _CUT if text.lstrip().startswith("{") else _NO_OBJECT
@@ -32,7 +38,18 @@ def object_of(text: str, schema: JsonSchema, *, cut: bool) -> dict[str, Any] | s
     if found is None:
         return _NO_OBJECT
     missing = [name for name in schema.get("required", ()) if name not in found]
-    return _CUT if missing else found
+    if missing:
+        return _CUT
+    return found if _sendable(found) else _NOT_JSON
+
+
+def _sendable(found: dict[str, Any]) -> bool:
+    """Whether it can be written as JSON again: `"\\ud83d"` alone and Python's `...` cannot."""
+    try:
+        msgspec.json.encode(found)
+    except (UnicodeEncodeError, TypeError, OverflowError, RecursionError):
+        return False
+    return True
 
 
 def _read(text: str) -> dict[str, Any] | None:
