@@ -44,7 +44,7 @@ def object_of(text: str, schema: JsonSchema, *, cut: bool) -> dict[str, Any] | s
 
 
 def _sendable(found: dict[str, Any]) -> bool:
-    """Whether it can be written as JSON again: `"\\ud83d"` alone and Python's `...` cannot."""
+    """Whether JSON can say it again: half a character and Python's `...` it cannot."""
     try:
         msgspec.json.encode(found)
     except (UnicodeEncodeError, TypeError, OverflowError, RecursionError):
