@@ -10,7 +10,7 @@ from headrace.code import worktrees
 from headrace.code.context_block import context_block
 from headrace.code.git import git, git_path
 from headrace.core.clock import ManualClock
-from headrace.core.errors import TimedOut
+from headrace.core.errors import InvalidRequest, TimedOut
 from support.hostile_git import hostile, plain_git
 
 
@@ -30,6 +30,18 @@ async def test_looking_at_a_hostile_repository_runs_nothing(tmp_path: Path):
     (root / "a.txt").write_text("changed\n")
     block = await context_block(root, ManualClock(), trusted=True)
     assert "Git: branch main, changed: M a.txt" in block
+    assert not ran.exists()
+
+
+async def test_settings_too_long_to_look_through_are_refused(tmp_path: Path):
+    root, ran = hostile(tmp_path / "repository")
+    with (root / ".git" / "config").open("a") as config:
+        config.write("[padding]\n" + "".join(f"\tk{n} = {'x' * 4_000}\n" for n in range(1_100)))
+        config.write(f'[filter "late"]\n\tclean = touch {ran}\n')
+    (root / ".gitattributes").write_text("* filter=late\n")
+    (root / "a.txt").write_text("changed\n")
+    with pytest.raises(InvalidRequest, match="too long"):
+        await git(root, "status")
     assert not ran.exists()
 
 

@@ -75,10 +75,12 @@ async def git(folder: Path, *words: str, timeout_s: float = _TIMEOUT_S) -> Ran:
     """Run git in a folder of a repository, hardened.
 
     Raises:
-        InvalidRequest: There is no git.
+        InvalidRequest: There is no git, or its settings are too long to be looked through.
         TimedOut: It took too long; it was ended.
     """
     filters = await _call(folder, {}, ("config", "--show-scope", "--list", "-z"), timeout_s)
+    if len(filters.out) >= _OUTPUT_BYTES_MAX // 4:  # characters; what was cut might name a filter
+        raise InvalidRequest(f"git's settings in {folder} are too long to be looked through")
     return await _call(folder, _emptied(filters.out), words, timeout_s)
 
 

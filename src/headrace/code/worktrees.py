@@ -51,9 +51,11 @@ async def create(workspace: Path, state: Path, name: str) -> Worktree:
     base = await _base(repository)
     path = _free_place(state, repository, name)
     branch = _BRANCHES + name
-    made = await git(
-        repository, "worktree", "add", "-b", branch, str(path), base, timeout_s=_CHECKOUT_S
-    )
+    words = ("worktree", "add", "--no-checkout", "-b", branch, str(path), base)
+    made = await git(repository, *words, timeout_s=_CHECKOUT_S)
+    if made.status == 0:
+        # From there, since settings may count in the worktree alone, filters among them.
+        made = await git(path, "reset", "--hard", "--quiet", timeout_s=_CHECKOUT_S)
     if made.status != 0:
         shutil.rmtree(path, ignore_errors=True)
         raise InvalidRequest(f"git made no worktree: {_reason(made)}")

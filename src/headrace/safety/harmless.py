@@ -27,7 +27,7 @@ _MORE: dict[str, tuple[tuple[str, ...], str]] = {
     "sort": (("output", "compress-program", "temporary-directory"), "oT"),
     "file": (("compile",), "C"),
     "rg": (("pre", "hostname-bin", "search-zip"), "z"),
-    "tree": (("output",), "o"),
+    "tree": (("output",), "oR"),
     "date": (("set",), "s"),
     "uniq": ((), ""),
     "sed": (("in-place", "file", "separate"), "ifs"),
@@ -70,16 +70,22 @@ _MORE: dict[str, tuple[tuple[str, ...], str]] = {
     ),
 }
 _MORE["gawk"] = _MORE["mawk"] = _MORE["awk"]
-# Options whose next word is a value and never an option.
+# Options of these sub-commands of git whose next word is a value and never an option.
 _VALUED = frozenset({"-m", "-am", "--message"})
+_MESSAGES = frozenset({"commit", "tag", "merge", "stash"})
 # What -exec runs is judged by itself.
 _FIND_MORE = re.compile(r"-(delete|fls|fprint|fprint0|fprintf|files0-from)")
 # Exact options that are also the beginning of one above.
 _WHOLE = frozenset({"text", "filter", "no-ext-diff", "no-textconv"})
 _ADDRESS = r"(?:[0-9]+|\$|/[^/\\]*/)"
 _SED_STEP = rf"(?:{_ADDRESS}(?:,[+~]?{_ADDRESS})?)?!?[pdq=]"
-_SED_CHANGE = rf"(?:{_ADDRESS}(?:,{_ADDRESS})?)?s([/|,#])[^\n\\]*?\1[^\n\\]*?\1[gpiI0-9]*"
+_SED_PART = r"(?:(?!\1)[^\n\\])*\1"  # ends where sed ends it: what follows are flags
+_SED_CHANGE = rf"(?:{_ADDRESS}(?:,{_ADDRESS})?)?s([/|,#]){_SED_PART}{_SED_PART}[gpiI0-9]*"
 _SED = re.compile(rf"{_SED_STEP}(?:;{_SED_STEP})*|{_SED_CHANGE}")
+# All other options of sed may carry a script, or take the word that looks like one.
+_SED_PLAIN = re.compile(
+    r"-[nErzu]*|-e|--(expression|quiet|silent|regexp-extended|null-data|posix)?"
+)
 _AWK_MORE = re.compile(r"system|getline|[|>@]")
 _TEST_UNARY = re.compile(r"-[defhLnrswxz]")
 _TEST_BINARY = re.compile(r"=|==|!=|-(eq|ne|lt|gt|le|ge|nt|ot|ef)")
@@ -108,7 +114,8 @@ def options_that_do_more(command: Command) -> str:
     if name == "git" and words and words[0].text.startswith("-"):
         return words[0].text
     for at, word in enumerate(words):
-        value = at > 0 and words[at - 1].text in _VALUED and word.text[:1] != HOLE
+        valued = name == "git" and words[0].text in _MESSAGES and at > 1
+        value = valued and words[at - 1].text in _VALUED and word.text[:1] != HOLE
         if value:
             continue
         if word.text[:1] in {HOLE, PART} or (word.glob and word.text[:1] in "*?["):
@@ -136,13 +143,17 @@ def _git_more(name: str, verb: str, text: str) -> bool:
     """Letters that mean something else to other sub-commands."""
     if name != "git":
         return False
-    return (verb == "rebase" and text == "-x") or (verb == "grep" and text.startswith("-O"))
+    pager = verb == "grep" and text[:1] == "-" and "O" in text
+    return pager or (verb == "rebase" and text == "-x")
 
 
 def _script(name: str, words: list[Word]) -> str:
     """The program text that sed and awk are given, where it is not plain."""
     if name == "uniq":
-        operands = [word.text for word in words if not word.text.startswith("-")]
+        texts = [word.text for word in words]
+        end = texts.index("--") if "--" in texts else len(texts)
+        operands = [each for each in texts[:end] if each == "-" or each[:1] != "-"]
+        operands += texts[end + 1 :]
         return operands[1] if len(operands) > 1 else ""
     if name not in {"sed", "awk", "gawk", "mawk"}:
         return ""
@@ -152,7 +163,11 @@ def _script(name: str, words: list[Word]) -> str:
         if name == "sed" and word.text in {"-e", "--expression"}
     ]
     first = next((word.text for word in words if not word.text.startswith("-")), "")
-    joined = [w.text for w in words if re.match(r"-[nEr]*e.|--expr", w.text)]
+    joined = [
+        text
+        for text in (w.text for w in words)
+        if text[:1] == "-" and not _SED_PLAIN.fullmatch(text)
+    ]
     if name == "sed":
         plain = all(_SED.fullmatch(script) for script in scripts or [first]) and not joined
         return "" if plain else (joined or scripts or [first])[0]
