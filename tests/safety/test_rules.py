@@ -121,8 +121,8 @@ def test_what_a_rule_that_denies_hits(spec: str, text: str, answer: str):
         ("Edit(src/*.py)", "/ws/src/a.py", True),
         ("Edit(src/*.py)", "/ws/src/a/b.py", False),
         ("Edit(src/)", "/ws/src/a/b.py", True),
-        ("Edit(/src/**/*.py)", "/root/src/a.py", True),
-        ("Edit(/src/**/*.py)", "/root/src/a/b/c.py", True),
+        ("Edit(/src/**/*.py)", "/base/src/a.py", True),
+        ("Edit(/src/**/*.py)", "/base/src/a/b/c.py", True),
         ("Edit(/src/**/*.py)", "/ws/src/a.py", False),
         ("Edit(//tmp/x.txt)", "/tmp/x.txt", True),
         ("Edit(//tmp/x.txt)", "/ws/tmp/x.txt", False),
@@ -140,7 +140,7 @@ def test_what_a_rule_that_denies_hits(spec: str, text: str, answer: str):
     ],
 )
 def test_which_paths_a_rule_matches(spec: str, path: str, *, matched: bool):
-    found = rule(spec, root="/root")
+    found = rule(spec, root="/base")
     assert matches_path(found, found.tool, path, PLACE, loose=False) is matched
 
 
