@@ -15,6 +15,7 @@ from headrace.core.decisions import Allow, Ask, Decision, Deny
 from headrace.core.errors import Forbidden, InvalidRequest
 from headrace.safety import harmless, path_patterns
 from headrace.safety.actions import Action
+from headrace.safety.denied_paths import DeniedPaths, denied_paths
 from headrace.safety.protected import folded, is_secret, protected_part
 from headrace.safety.rules import (
     PATH_TOOLS,
@@ -178,6 +179,13 @@ class Policy:
     def may_read(self, path: str) -> bool:
         """Whether no rule denies reading an absolute path, for what a search comes by."""
         return self._rule_for("deny", "Read", path) is None
+
+    def denied_paths(self) -> DeniedPaths:
+        """The files and folders there are now that deny rules name, for the sandbox.
+
+        Looks through the roots where a rule has wildcards or counts at any depth.
+        """
+        return denied_paths(self._rules.deny, self._roots, self._place)
 
     def decide(self, action: Action) -> Decision:
         """Whether it may happen, with a `why` of one line."""

@@ -164,7 +164,7 @@ def matches_path(rule: Rule, tool: str, path: str, place: Place, *, loose: bool)
     if not rule.spec:
         return True
     pattern = path_patterns.compiled(rule.spec, rule.root, place.cwd, place.home, loose)
-    return pattern.fullmatch(path) is not None
+    return pattern.fullmatch(path_patterns.composed(path) if loose else path) is not None
 
 
 def matches_url(rule: Rule, url: str) -> bool:
