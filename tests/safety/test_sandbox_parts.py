@@ -252,3 +252,21 @@ def test_the_bundled_program_works_too(world: World):
     assert done.stdout.startswith(b"bubblewrap")
     assert module.try_bubblewrap(path) is None
     assert probe().ok
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root looks into every folder")
+def test_a_closed_folder_hides_nothing(tmp_path: Path):
+    root = tmp_path / "ws"
+    for name in ("mine", "made"):
+        (root / name).mkdir(parents=True)
+    (root / "mine").chmod(0o311)
+    inventory = tree(root)
+    before = inventory.look()
+    assert list(before.closed) == [str(root / "mine")]
+    (root / "made/a/.vscode").mkdir(parents=True)
+    for name in ("made/a", "made", "."):
+        (root / name).chmod(0o111)
+    after = inventory.look(before)
+    assert new_in(before, after) == [str(root / "made/a/.vscode")]
+    assert after.reopened == [str(root), str(root / "made"), str(root / "made/a")]
+    assert (root / "mine").stat().st_mode & 0o777 == 0o311

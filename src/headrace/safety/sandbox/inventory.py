@@ -8,13 +8,14 @@ only if its change time moved, which no program can set back.
 import os
 import stat
 import time
-from collections.abc import Container
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from headrace.safety.protected import GIT_PROTECTED_NAMES, folded, is_secret
+from headrace.safety.sandbox.quarantine import reopen
 
 _HEADS = {"HEAD", "head"}
 _GIT_BULK = frozenset({"objects", "refs", "logs", "lfs"})  # hold nothing that git acts on
@@ -24,8 +25,20 @@ _SHOWN_SECRETS = (".pem", ".p12", ".pfx", ".jks", ".keystore", ".npmrc", ".pypir
 _SETTLED_NS = 30_000_000  # a stamp as fresh as this may hide a later change
 _COARSE_NS, _COARSE_SETTLED_NS = 1_000_000, 2_000_000_000
 _DEPTH_MAX = 200
+_OWNER_MAY_LOOK = 0o500
 
 Identity = tuple[int, int, bool]  # device, inode, whether a link
+
+
+class _Folder(msgspec.Struct):
+    """A folder as it was last listed; names in it only."""
+
+    identity: Identity
+    stamp: tuple[int, int, int] = (0, 0, 0)
+    folders: list[str] = []
+    protected: list[str] = []
+    secrets: list[str] = []
+    is_git: bool = False
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -35,23 +48,22 @@ class Seen(msgspec.Struct, frozen=True):
         protected: Names that must stay as they are, those in git directories among them.
         git: Git directories, whatever their names.
         secrets: Files that commands may not read.
+        closed: Folders that their owner, who we are, cannot look into.
+        reopened: Those that were closed and were opened to be looked into.
         folders: All folders that there were.
     """
 
     protected: dict[str, Identity]
     git: dict[str, Identity]
     secrets: dict[str, Identity]
-    folders: Container[str] = ()
+    closed: dict[str, Identity]
+    reopened: list[str]
+    folders: Mapping[str, _Folder]
 
-
-class _Folder(msgspec.Struct):
-    """A folder as it was last listed; names in it only."""
-
-    stamp: tuple[int, int, int]
-    folders: list[str]
-    protected: list[str]
-    secrets: list[str]
-    is_git: bool
+    def has(self, folder: str, identity: Identity) -> bool:
+        """Whether this very folder was at this path."""
+        known = self.folders.get(folder)
+        return known is not None and known.identity == identity
 
 
 class Inventory:
@@ -62,16 +74,22 @@ class Inventory:
         self._names = protected_names | {".git"}
         self._known: dict[str, _Folder] = {}
 
-    def look(self) -> Seen:
-        """Find everything anew."""
+    def look(self, before: Seen | None = None) -> Seen:
+        """Find everything anew.
+
+        A folder without the owner's right to read or to enter could hide what is in it. One that
+        is no other than `before` is left alone; with `before`, others get those rights first.
+        """
         known: dict[str, _Folder] = {}
-        seen = Seen({}, {}, {}, known)
+        seen = Seen({}, {}, {}, {}, [], known)
         stack = [(root, False, False, _DEPTH_MAX) for root in self._roots]
         while stack:
             path, in_git, in_package, depth = stack.pop()
             try:
                 status = os.lstat(path)
                 if not stat.S_ISDIR(status.st_mode):
+                    continue
+                if _is_closed(status) and not self._reopened(path, status, before, seen):
                     continue
                 folder = self._folder(path, status)
             except OSError:
@@ -92,6 +110,17 @@ class Inventory:
         self._known = known
         return seen
 
+    def _reopened(
+        self, path: str, status: os.stat_result, before: Seen | None, seen: Seen
+    ) -> bool:
+        identity = _identity(status)
+        if before is None or identity in before.closed.values():
+            seen.closed[path] = identity
+            return False
+        reopen(path, self._roots)
+        seen.reopened.append(path)
+        return True
+
     def _folder(self, path: str, status: os.stat_result) -> _Folder:
         stamp = (status.st_ino, status.st_ctime_ns, status.st_mtime_ns)
         known = self._known.get(path)
@@ -100,15 +129,15 @@ class Inventory:
         now_ns = (
             time.time_ns()
         )  # compared with the file system's stamps, which no clock of ours sets
-        folder = self._list(path)
+        folder = self._list(path, _identity(status))
         coarse = status.st_ctime_ns % _COARSE_NS == 0
         settled_ns = _COARSE_SETTLED_NS if coarse else _SETTLED_NS
         if status.st_ctime_ns + settled_ns < now_ns:
             folder.stamp = stamp
         return folder
 
-    def _list(self, path: str) -> _Folder:
-        folder = _Folder((0, 0, 0), [], [], [], is_git=False)
+    def _list(self, path: str, identity: Identity) -> _Folder:
+        folder = _Folder(identity)
         names: set[str] = set()
         with os.scandir(path) as entries:
             for entry in entries:
@@ -135,20 +164,39 @@ class Inventory:
 def new_in(before: Seen, after: Seen) -> list[str]:
     """Protected names and git directories that were not there before, outermost first.
 
-    What was there under another name is not new: a folder that holds it was renamed.
+    What was there under another name is not new: a folder that holds it was renamed. What was
+    replaced in its place was replaced by somebody else, since commands find it under a mount;
+    only where a folder above it is another one did a command put it there.
     """
     fresh: list[str] = []
     for old, now in ((before.git, after.git), (before.protected, after.protected)):
         had = set(old.values())
         for path, identity in now.items():
-            is_moved_link = identity[2] and identity != old.get(path)
-            if is_moved_link or (path not in old and identity not in had):
+            if identity == old.get(path):
+                continue
+            is_new = identity not in had and (path not in old or _moved(path, before, after))
+            if identity[2] or is_new:
                 fresh.append(path)
     found: list[str] = []
     for path in sorted(set(fresh)):
         if not any(path.startswith(f"{outer}/") for outer in found):
             found.append(path)
     return found
+
+
+def _moved(path: str, before: Seen, after: Seen) -> bool:
+    """Whether some folder above a path is not the one that was there."""
+    above = path.rpartition("/")[0]
+    while above in after.folders:
+        if not before.has(above, after.folders[above].identity):
+            return True
+        above = above.rpartition("/")[0]
+    return False
+
+
+def _is_closed(status: os.stat_result) -> bool:
+    own = status.st_uid == os.geteuid() != 0
+    return own and status.st_mode & _OWNER_MAY_LOOK != _OWNER_MAY_LOOK
 
 
 def _is_hidden(name: str) -> bool:

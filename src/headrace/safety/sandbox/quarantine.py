@@ -4,6 +4,8 @@ import errno
 import os
 import shutil
 import stat
+import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,6 +37,7 @@ def _remove(path: str, roots: tuple[Path, ...], shelf: Path) -> str:
     root = next(root for root in roots if path.startswith(f"{root}/"))
     inside = path.removeprefix(f"{root}/")
     parent, _, name = inside.rpartition("/")
+    inside = plain(inside)
     target = _free(shelf) / name
     try:
         fd = open_beneath_root(root, parent)
@@ -59,6 +62,36 @@ def open_beneath_root(root: Path, path: str) -> int:
         return open_beneath(fd, path, FOLDER)
     finally:
         os.close(fd)
+
+
+def reopen(path: str, roots: Sequence[str]) -> None:
+    """Give the owner of a folder, who we are, all rights to it, through no link.
+
+    Raises:
+        OSError: It cannot be done.
+    """
+    root = next(root for root in roots if f"{path}/".startswith(f"{root}/"))
+    parent, _, name = path.removeprefix(root).strip("/").rpartition("/")
+    above = open_beneath_root(Path(root), parent) if name else os.open(Path(root).parent, FOLDER)
+    name = name or Path(root).name
+    try:
+        if sys.platform != "linux":
+            mode = os.stat(name, dir_fd=above, follow_symlinks=False).st_mode
+            os.chmod(name, stat.S_IMODE(mode) | 0o700, dir_fd=above, follow_symlinks=False)
+            return
+        fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+        try:
+            mode = stat.S_IMODE(os.fstat(fd).st_mode)
+            os.chmod(f"/proc/self/fd/{fd}", mode | 0o700)  # noqa: PTH101 - that very folder
+        finally:
+            os.close(fd)
+    finally:
+        os.close(above)
+
+
+def plain(path: str) -> str:
+    """A path in one line, whatever its name holds."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in path)
 
 
 def _move(fd: int, name: str, target: Path) -> None:

@@ -13,13 +13,13 @@ from headrace.safety.sandbox.arguments import Mounts, bubblewrap, limited
 from headrace.safety.sandbox.background import Background
 from headrace.safety.sandbox.git import identity, linked_git
 from headrace.safety.sandbox.ground import check_root, ground
-from headrace.safety.sandbox.inventory import Inventory, Seen, new_in
+from headrace.safety.sandbox.inventory import Identity, Inventory, Seen, new_in
 from headrace.safety.sandbox.output import Keeper, Ran
 from headrace.safety.sandbox.policy import SandboxPolicy
 from headrace.safety.sandbox.probe import probe
 from headrace.safety.sandbox.process import Child, Launch, OnOutput, begin
 from headrace.safety.sandbox.proxy import Proxy
-from headrace.safety.sandbox.quarantine import remove
+from headrace.safety.sandbox.quarantine import plain, remove
 from headrace.safety.sandbox.refusals import explain
 from headrace.safety.sandbox.seatbelt import profile
 from headrace.safety.sandbox.seccomp import program
@@ -201,26 +201,31 @@ class Sandbox:
             self._known = now
             return now
         known = self._known
-        return Seen(
-            {
-                path: each
-                for path, each in now.protected.items()
-                if known.protected.get(path) == each
-            },
-            {path: each for path, each in now.git.items() if known.git.get(path) == each},
-            now.secrets,
-            known.folders,
+        return msgspec.structs.replace(
+            now,
+            protected=_both(known.protected, now.protected),
+            git=_both(known.git, now.git),
+            closed=_both(known.closed, now.closed),
+            folders=known.folders,
         )
 
     def _remove_new(self) -> list[str]:
         """Put into quarantine what a command made under a protected name."""
         if self._known is None:
             return []
-        lines: list[str] = []
-        for path in new_in(self._known, self._inventory.look()):
-            was_there = path in self._known.folders
+        now = self._inventory.look(self._known)
+        lines = [
+            f"left {plain(self._shown(path))} closed to its owner: opened, to be looked into"
+            for path in now.reopened
+        ]
+        for path in new_in(self._known, now):
+            identity = now.git.get(path)
+            was_there = identity is not None and self._known.has(path, identity)
             lines += remove(path, self._writable, self._state.shelf, was_there=was_there)
         return lines
+
+    def _shown(self, path: str) -> str:
+        return os.path.relpath(path, self._root)
 
     def _launch(
         self, maker: str, command: str, folder: str, seen: Seen, *, has_input: bool
@@ -231,7 +236,7 @@ class Sandbox:
             text = profile(
                 writable=[str(path) for path in (*self._writable, self._state.temporary)],
                 home=self._ground.home,
-                kept=[path for path in seen.protected if path not in seen.git],
+                kept=[*(path for path in seen.protected if path not in seen.git), *seen.closed],
                 pinned=list(seen.git),
                 hidden=self._hidden(seen),
                 readable=[str(path) for path in (*self._readable, self._state.outputs)],
@@ -277,6 +282,7 @@ class Sandbox:
     def _mounts(self, seen: Seen) -> Mounts:
         state = self._state
         kept = [path for path, each in seen.protected.items() if not each[2]]
+        kept += seen.closed
         pinned = [path for path in seen.git if Path(path) not in self._writable]
         own = os.path.realpath(sys.prefix)
         if any(own.startswith(f"{root}/") for root in self._writable):
@@ -416,6 +422,11 @@ def check_command(command: str) -> None:
         raise InvalidRequest(
             f"the command has {size:,} bytes, at most {_COMMAND_BYTES_MAX:,}: write a script"
         )
+
+
+def _both(known: dict[str, Identity], now: dict[str, Identity]) -> dict[str, Identity]:
+    """What is there now and was there as the same."""
+    return {path: each for path, each in now.items() if known.get(path) == each}
 
 
 def _readable_fd(data: bytes) -> int:
