@@ -16,7 +16,8 @@ from headrace.safety.protected import PROTECTED_NAMES
 from headrace.safety.sandbox.inventory import Inventory
 from headrace.safety.sandbox.policy import SandboxPolicy
 from headrace.safety.sandbox.probe import probe
-from headrace.safety.sandbox.sandbox import Sandbox, Unsandboxed
+from headrace.safety.sandbox.sandbox import Sandbox
+from headrace.safety.sandbox.unsandboxed import Unsandboxed
 
 
 async def _times_ms(once: Callable[[], Awaitable[object]], count: int) -> list[float]:

@@ -2,7 +2,7 @@ import pytest
 
 from headrace.safety.sandbox import canaries
 from headrace.safety.sandbox.policy import SandboxPolicy
-from headrace.safety.sandbox.sandbox import Unsandboxed
+from headrace.safety.sandbox.unsandboxed import Unsandboxed
 from support.sandbox_world import need_sandbox
 
 

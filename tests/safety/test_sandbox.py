@@ -10,7 +10,8 @@ from headrace.safety.sandbox import sandbox as module
 from headrace.safety.sandbox.output import Ran, shorten
 from headrace.safety.sandbox.policy import Limits, SandboxPolicy
 from headrace.safety.sandbox.probe import Probe, probe
-from headrace.safety.sandbox.sandbox import Sandbox, Unsandboxed
+from headrace.safety.sandbox.sandbox import Sandbox
+from headrace.safety.sandbox.unsandboxed import Unsandboxed
 from support.sandbox_world import SECRET, World, git, is_running
 
 USEFUL = {

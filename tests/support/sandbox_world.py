@@ -13,7 +13,8 @@ import pytest
 from headrace.safety.sandbox.output import Ran
 from headrace.safety.sandbox.policy import SandboxPolicy
 from headrace.safety.sandbox.probe import probe
-from headrace.safety.sandbox.sandbox import Sandbox, Unsandboxed
+from headrace.safety.sandbox.sandbox import Sandbox
+from headrace.safety.sandbox.unsandboxed import Unsandboxed
 
 SECRET = "CANARY-5f0c7d"
 

@@ -44,7 +44,8 @@ from headrace.safety.files import Workspace
 from headrace.safety.permissions import Policy, mode_of
 from headrace.safety.sandbox.policy import SandboxPolicy
 from headrace.safety.sandbox.probe import probe
-from headrace.safety.sandbox.sandbox import Sandbox, Unsandboxed
+from headrace.safety.sandbox.sandbox import Sandbox
+from headrace.safety.sandbox.unsandboxed import Unsandboxed
 from headrace.safety.trust import Bundle, Trust, bundle_of
 
 if TYPE_CHECKING:

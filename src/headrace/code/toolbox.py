@@ -16,7 +16,8 @@ from headrace.code.tools.todo import TodoWrite
 from headrace.core.decisions import Decision
 from headrace.safety.actions import Action
 from headrace.safety.files import Workspace
-from headrace.safety.sandbox.sandbox import Sandbox, Unsandboxed
+from headrace.safety.sandbox.sandbox import Sandbox
+from headrace.safety.sandbox.unsandboxed import Unsandboxed
 
 _CHARACTERS_PER_TOKEN = 4
 _WINDOW_SHARE = 8

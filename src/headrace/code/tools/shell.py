@@ -10,7 +10,8 @@ from headrace.core.errors import HeadraceError
 from headrace.safety.actions import Action
 from headrace.safety.sandbox.background import Background
 from headrace.safety.sandbox.output import SHOWN_CHARACTERS_MAX, Ran, shorten
-from headrace.safety.sandbox.sandbox import Sandbox, Unsandboxed
+from headrace.safety.sandbox.sandbox import Sandbox
+from headrace.safety.sandbox.unsandboxed import Unsandboxed
 
 _TIMEOUT_S = 120
 _TIMEOUT_S_MAX = 3_600

@@ -110,9 +110,7 @@ class Inventory:
         self._known = known
         return seen
 
-    def _reopened(
-        self, path: str, status: os.stat_result, before: Seen | None, seen: Seen
-    ) -> bool:
+    def _reopened(self, path: str, status: os.stat_result, before: Seen | None, seen: Seen) -> bool:
         identity = _identity(status)
         if before is None or identity in before.closed.values():
             seen.closed[path] = identity

@@ -10,7 +10,7 @@ from contextlib import suppress
 import msgspec
 
 from headrace.core.errors import Conflict
-from headrace.safety.sandbox.output import Keeper, KilledBy
+from headrace.safety.sandbox.output import Keeper, KilledBy, Ran
 from headrace.safety.sandbox.policy import Limits
 
 _READ_BYTES = 1 << 16
@@ -81,6 +81,18 @@ class Child:
             self.keeper.close()
         status = self._process.returncode or 0
         return status if status >= 0 else _SIGNALLED - status
+
+    def ran(self, status: int) -> Ran:
+        """How it ended and what it printed, once it has."""
+        head, tail = self.keeper.ends()
+        return Ran(
+            status=status,
+            head=head,
+            tail=tail,
+            bytes_total=self.keeper.bytes_total,
+            path_of_rest=self.keeper.path,
+            killed_by=self.killed_by,
+        )
 
     def kill(self, why: KilledBy) -> None:
         """Kill it with all that it started."""

@@ -1,16 +1,14 @@
 """Sandbox: runs commands where they can do no harm outside the workspace."""
 
-import asyncio
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from headrace.core.errors import ConfigError, Conflict, Forbidden, InvalidRequest
 from headrace.safety.sandbox.arguments import Mounts, bubblewrap, limited
-from headrace.safety.sandbox.background import Background
+from headrace.safety.sandbox.commands import Commands, Finish, check_command
 from headrace.safety.sandbox.git import identity, linked_git
 from headrace.safety.sandbox.ground import check_root, ground
 from headrace.safety.sandbox.inventory import Identity, Inventory, Seen, new_in
@@ -25,7 +23,6 @@ from headrace.safety.sandbox.seatbelt import profile
 from headrace.safety.sandbox.seccomp import program
 from headrace.safety.sandbox.state import State, may_enter
 
-_COMMAND_BYTES_MAX = 120_000  # the kernel takes no longer word
 _SETUP_FAILED = b"bwrap: "
 _SETUP_WAIT_S = 10
 _PYTHON = "/usr/bin/python3"  # where commands run as somebody who cannot read ours
@@ -34,7 +31,7 @@ _PROXY_VARIABLES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "A
 _FORWARD_INSIDE, _SOCKET_INSIDE = "/run/headrace/forward.py", "/run/headrace/proxy"
 
 
-class Sandbox:
+class Sandbox(Commands):
     """Runs shell commands under a policy.
 
     Raises:
@@ -44,6 +41,7 @@ class Sandbox:
     sandboxed = True
 
     def __init__(self, policy: SandboxPolicy) -> None:
+        super().__init__()
         self._policy = policy
         self._ground = ground()
         home = self._ground.home
@@ -66,63 +64,20 @@ class Sandbox:
         self._known: Seen | None = None
         self._knows_identity = False
         self._running = 0
-        self._background: set[Background] = set()
         self._proxy = Proxy(policy.network_hosts) if policy.network_hosts else None
         self._socket: Path | None = None
         self._filter = program(unix_sockets=policy.unix_sockets) if sys.platform == "linux" else b""
 
-    async def run(
-        self,
-        command: str,
-        *,
-        cwd: Path | None = None,
-        stdin: bytes = b"",
-        timeout_s: float = 120,
-        on_output: OnOutput | None = None,
-    ) -> Ran:
-        """Run it with bash to its end. Being cancelled kills it with all that it started.
-
-        Args:
-            command: For `bash -c`.
-            cwd: In one of the roots; None: the workspace.
-            stdin: What it can read; then its input ends.
-            timeout_s: After this it is killed.
-            on_output: Takes output as it comes.
-
-        Raises:
-            InvalidRequest: The command or folder makes no sense.
-            Conflict: There is no sandbox, or it could not be made.
-        """
-        child, seen = await self._begin(command, cwd, has_input=bool(stdin), on_output=on_output)
-        feeding = asyncio.create_task(_feed(child, stdin)) if stdin else None
-        try:
-            return await self._finish(child, seen, timeout_s)
-        finally:
-            if feeding is not None:
-                feeding.cancel()
-
-    async def start(
-        self, command: str, *, cwd: Path | None = None, timeout_s: float | None = None
-    ) -> Background:
-        """Run it beside others, its input open. Raises as `run` does."""
-        background = Background(command)
-        child, seen = await self._begin(command, cwd, has_input=True, on_output=background.take)
-        background.follow(child, lambda: self._finish(child, seen, timeout_s))
-        self._background.add(background)
-        return background
-
     async def close(self) -> None:
         """Stop what runs in the background and remove what commands left in `/tmp`."""
-        for background in self._background:
-            await background.stop()
-        self._background.clear()
+        await super().close()
         if self._proxy is not None:
             await self._proxy.close()
         self._state.clear()
 
     async def _begin(
         self, command: str, cwd: Path | None, *, has_input: bool, on_output: OnOutput | None
-    ) -> tuple[Child, Seen]:
+    ) -> tuple[Child, Finish]:
         found = probe()
         if found.program is None:
             raise Conflict(f"no sandbox, so nothing was run: {found.why}")
@@ -140,10 +95,15 @@ class Sandbox:
         self._running += 1
         try:
             keeper = Keeper(self._state.outputs, self._policy.limits)
-            return await begin(launch, keeper, self._policy.limits, on_output), seen
+            child = await begin(launch, keeper, self._policy.limits, on_output)
         except BaseException:
             self._running -= 1
             raise
+
+        async def finish(timeout_s: float | None) -> Ran:
+            return await self._finish(child, seen, timeout_s)
+
+        return child, finish
 
     async def _finish(self, child: Child, seen: Seen, timeout_s: float | None) -> Ran:
         try:
@@ -151,11 +111,11 @@ class Sandbox:
         finally:
             self._running -= 1
             removed = self._remove_new()
-        head, tail = child.keeper.ends()
-        if status == 1 and not tail and head.startswith(_SETUP_FAILED):
+        ran = child.ran(status)
+        if status == 1 and not ran.tail and ran.head.startswith(_SETUP_FAILED):
             await self._check_setup(seen)
         blocked = explain(
-            head + tail,
+            ran.head + ran.tail,
             status,
             policy=self._policy,
             home=self._ground.home,
@@ -163,15 +123,7 @@ class Sandbox:
             hidden=() if self._policy.secrets_shown else tuple(seen.secrets),
             killed_by=child.killed_by,
         )
-        return Ran(
-            status=status,
-            head=head,
-            tail=tail,
-            bytes_total=child.keeper.bytes_total,
-            path_of_rest=child.keeper.path,
-            killed_by=child.killed_by,
-            blocked=(*removed, *blocked, *self._denied()),
-        )
+        return msgspec.structs.replace(ran, blocked=(*removed, *blocked, *self._denied()))
 
     def _denied(self) -> list[str]:
         """Hosts that the proxy refused since the last command, in a line."""
@@ -318,112 +270,6 @@ class Sandbox:
         raise Forbidden(f"{cwd} lies outside the workspace {self._root}")
 
 
-class Unsandboxed:
-    """The same without a sandbox: each command needs a yes of its own.
-
-    Args:
-        policy: Its roots are not enforced; its limits on time, output and memory are.
-        approved: Whether a person allowed just this command; asked before each.
-    """
-
-    sandboxed = False
-
-    def __init__(self, policy: SandboxPolicy, approved: Callable[[str], bool]) -> None:
-        self._policy = policy
-        self._approved = approved
-        self._ground = ground()
-        self._state = State(policy.state_folder, (policy.workspace,))
-        self._background: set[Background] = set()
-
-    async def run(
-        self,
-        command: str,
-        *,
-        cwd: Path | None = None,
-        stdin: bytes = b"",
-        timeout_s: float = 120,
-        on_output: OnOutput | None = None,
-    ) -> Ran:
-        """Run it with bash to its end. Being cancelled kills it with all that it started.
-
-        Raises:
-            Forbidden: Nobody allowed it.
-            InvalidRequest: The command makes no sense.
-        """
-        child = await self._begin(command, cwd, has_input=bool(stdin), on_output=on_output)
-        feeding = asyncio.create_task(_feed(child, stdin)) if stdin else None
-        try:
-            return await self._finish(child, timeout_s)
-        finally:
-            if feeding is not None:
-                feeding.cancel()
-
-    async def start(
-        self, command: str, *, cwd: Path | None = None, timeout_s: float | None = None
-    ) -> Background:
-        """Run it beside others, its input open. Raises as `run` does."""
-        background = Background(command)
-        child = await self._begin(command, cwd, has_input=True, on_output=background.take)
-        background.follow(child, lambda: self._finish(child, timeout_s))
-        self._background.add(background)
-        return background
-
-    async def close(self) -> None:
-        """Stop what runs in the background."""
-        for background in self._background:
-            await background.stop()
-        self._background.clear()
-        self._state.clear()
-
-    async def _begin(
-        self, command: str, cwd: Path | None, *, has_input: bool, on_output: OnOutput | None
-    ) -> Child:
-        check_command(command)
-        if not self._approved(command):
-            raise Forbidden("there is no sandbox, and nobody allowed this command without one")
-        temporary = str(self._state.temporary)
-        launch = Launch(
-            words=limited(command, self._policy.limits, has_namespace=False),
-            variables={**self._ground.variables, "TMPDIR": temporary},
-            cwd=str(self._policy.workspace / (cwd or ".")),
-            has_input=has_input,
-        )
-        keeper = Keeper(self._state.outputs, self._policy.limits)
-        return await begin(launch, keeper, self._policy.limits, on_output)
-
-    async def _finish(self, child: Child, timeout_s: float | None) -> Ran:
-        status = await child.finish(timeout_s)
-        head, tail = child.keeper.ends()
-        return Ran(
-            status=status,
-            head=head,
-            tail=tail,
-            bytes_total=child.keeper.bytes_total,
-            path_of_rest=child.keeper.path,
-            killed_by=child.killed_by,
-        )
-
-
-def check_command(command: str) -> None:
-    """Whether a command can be handed to a shell.
-
-    Raises:
-        InvalidRequest: It is empty, too long, or holds what no command can.
-    """
-    if not command.strip():
-        raise InvalidRequest("the command is empty")
-    try:
-        size = len(command.encode())
-    except UnicodeEncodeError:
-        raise InvalidRequest("the command holds half a character (a lone surrogate)") from None
-    if "\0" in command:
-        raise InvalidRequest("the command holds a NUL, which no command can")
-    if size > _COMMAND_BYTES_MAX:
-        raise InvalidRequest(
-            f"the command has {size:,} bytes, at most {_COMMAND_BYTES_MAX:,}: write a script"
-        )
-
-
 def _both(known: dict[str, Identity], now: dict[str, Identity]) -> dict[str, Identity]:
     """What is there now and was there as the same."""
     return {path: each for path, each in now.items() if known.get(path) == each}
@@ -434,11 +280,3 @@ def _readable_fd(data: bytes) -> int:
     os.write(fd, data)
     os.lseek(fd, 0, os.SEEK_SET)
     return fd
-
-
-async def _feed(child: Child, data: bytes) -> None:
-    """Whoever reads no input is not wrong."""
-    try:
-        await child.give(data, last=True)
-    except Conflict:
-        return
