@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from headrace.code.instructions import INIT_PROMPT, Instructions, load
 from headrace.code.visible import visible
+from headrace.safety.permissions import Policy
+from headrace.safety.rules import Rules, parse_rule
 
 
 @pytest.fixture
@@ -137,12 +139,30 @@ def test_the_users_own_file_may_be_a_link(home: Path, work: Path):
     assert load(work, home=home).sources == ("~/.headrace/AGENTS.md", "~/.headrace/more.md")
 
 
-def test_what_rules_deny_is_not_imported(home: Path, work: Path):
+def test_what_reading_would_ask_about_is_not_imported(home: Path, work: Path):
     put(work / ".env", "KEY=1")
-    put(work / "AGENTS.md", "@.env")
-    found = load(work, home=home, denied=lambda path: path.name == ".env")
+    put(work / "denied.md", "KEY=2")
+    (work / "plain.md").symlink_to(".env")
+    put(work / "AGENTS.md", "@.env @plain.md @denied.md @.ENV")
+    put(home / ".claude" / "CLAUDE.md", "of the user")
+    deny = parse_rule("Read(denied.md)", kind="deny", scope="user", root=str(work))
+    policy = Policy(Rules(deny=(deny,)), workspace=str(work), home=str(home), sandboxed=True)
+    found = load(work, home=home, denied=lambda path: not policy.may_read(str(path)))
     assert "KEY" not in found.text
-    assert "denied" in found.notices[0]
+    assert found.sources == ("~/.claude/CLAUDE.md", "AGENTS.md")
+    assert [notice.partition(" ")[0] for notice in found.notices] == [
+        ".env", "plain.md", "denied.md",
+    ]  # fmt: skip
+    assert "unasked" in found.notices[0]
+
+
+def test_notices_carry_no_escapes_of_folders_names(home: Path, tmp_path: Path):
+    work = tmp_path / "re\x1b[2Jpo\u202e"
+    put(work / "AGENTS.md", "@/etc/passwd.md @../x.md")
+    put(tmp_path / "x.md", "x")
+    (notice,) = load(work, home=home).notices[-1:]
+    assert "lies outside" in notice
+    assert notice.isprintable()
 
 
 def test_too_much_is_cut_from_the_farthest_and_told(home: Path, work: Path):

@@ -254,6 +254,23 @@ def test_secrets_and_what_later_sessions_obey_ask_by_default(workspace: Path):
     assert isinstance(touch(named, "Read", workspace / ".env"), Allow)
 
 
+@pytest.mark.parametrize("mode", ["default", "acceptEdits", "plan", "dontAsk"])
+def test_what_a_search_comes_by_is_shown_only_where_reading_asks_nothing(
+    workspace: Path, mode: str
+):
+    policy = policy_of(workspace, mode=mode, ask=["Read(asked)"], deny=["Read(denied)"])
+    for name in (".env", "a/server.pem", ".aws/credentials", "id_rsa", "asked", "denied"):
+        assert not policy.may_read(f"{workspace}/{name}"), name
+    for name in ("a", ".env.example", "src/b.py"):
+        assert policy.may_read(f"{workspace}/{name}"), name
+    assert policy.may_read("/elsewhere/notes.md")  # its place was asked about before
+    (workspace / "plain").symlink_to(".env")
+    assert not policy.may_read(f"{workspace}/plain")
+    named = policy_of(workspace, allow=["Read(.env)"], mode=mode)
+    assert named.may_read(f"{workspace}/.env")
+    assert policy_of(workspace, mode="bypassPermissions").may_read(f"{workspace}/.env")
+
+
 def test_files_outside_ask_unless_their_folder_was_added(workspace: Path, tmp_path: Path):
     other = tmp_path / "other"
     other.mkdir()

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.safety.shell_words import HOLE, PART, parse
+from headrace.safety.shell_quotes import HOLE, PART
+from headrace.safety.shell_words import parse
 
 BASH = shutil.which("bash") or "bash"
 PRINTER = "import sys; sys.stdout.write('\\x00'.join(sys.argv[1:]))"

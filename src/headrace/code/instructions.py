@@ -7,6 +7,7 @@ resolved. Of the latter only texts, since those folders hold credentials as well
 
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from typing import NamedTuple
 import msgspec
 
 from headrace.code.visible import visible
+from headrace.safety.beneath import FOLDER, open_beneath
 
 _NAMES = ("AGENTS.md", "CLAUDE.md")
 _USER_FOLDERS = (".headrace", ".claude")
@@ -64,7 +66,7 @@ def load(
     Args:
         workspace: The folder that the session works in.
         home: The user's home folder; `.headrace` and `.claude` in it may hold their own.
-        denied: Says of a path whether the permission rules deny reading it.
+        denied: Says of a path whether reading it would be denied or asked about.
         bytes_max: Of all files together; the farthest from the workspace are cut first.
     """
     home = home.resolve()
@@ -72,7 +74,9 @@ def load(
     groups = [list(reader.read(file)) for file in _candidates(workspace.resolve(), home)]
     sections = [section for group in groups for section in group]
     text = "\n\n".join(_fitted(sections, bytes_max, reader.notices))
-    return Instructions(text, tuple(name for name, _ in sections), tuple(reader.notices))
+    # Folders may have any names.
+    notices = tuple(visible(notice)[0] for notice in reader.notices)
+    return Instructions(text, tuple(name for name, _ in sections), notices)
 
 
 def _candidates(workspace: Path, home: Path) -> Iterator[_File]:
@@ -146,7 +150,7 @@ class _Reader:
         elif not self._may_be_named(path, file.within.resolve()):
             self.notices.append(f"{file.name}{by} lies outside {file.within}; it was not read.")
         elif self._denied(path):
-            self.notices.append(f"{file.name}{by} is denied by a permission rule.")
+            self.notices.append(f"{file.name}{by} is not read unasked, by a rule or by its name.")
         elif path not in self._read:
             return path
         return None
@@ -181,13 +185,20 @@ def _imports(text: str) -> Iterator[str]:
 
 
 def _bytes(path: Path) -> bytes | None:
-    """A regular file's first bytes, one more than is allowed; the path holds no links."""
+    """A regular file's first bytes, one more than is allowed.
+
+    The path held no links when it was judged, and is refused if it does by now.
+    """
+    top = os.open("/", FOLDER)
     try:
-        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = open_beneath(top, os.fspath(path)[1:], os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError:
         return None
+    finally:
+        os.close(top)
     with open(file, "rb") as opened:  # noqa: PTH123 - a descriptor
-        return opened.read(_FILE_BYTES_MAX + 1)
+        is_file = stat.S_ISREG(os.fstat(file).st_mode)
+        return opened.read(_FILE_BYTES_MAX + 1) if is_file else None
 
 
 def _fitted(sections: list[tuple[str, str]], bytes_max: int, notices: list[str]) -> Iterator[str]:

@@ -43,7 +43,7 @@ def toolbox(
         sandbox: Where commands run.
         human: Who can be asked; without one there is no AskUserQuestion.
         decide: The permission policy, asked again for each address that a fetch is sent on to.
-        may_read: Whether the rules let a file be read, for what a search may show.
+        may_read: Whether a file may be read unasked, for what a search may show.
         context_tokens: The model's window, of which one result may take a share.
         images: Whether the model sees pictures.
     """

@@ -2,7 +2,8 @@
 
 import re
 
-from headrace.safety.shell_words import HOLE, PART, Command, Word
+from headrace.safety.shell_quotes import HOLE, PART, Word
+from headrace.safety.shell_words import Command
 
 
 def _words(text: str) -> frozenset[str]:

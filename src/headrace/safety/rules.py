@@ -11,7 +11,8 @@ import msgspec
 from headrace.core.errors import ConfigError
 from headrace.safety import path_patterns
 from headrace.safety.harmless import options_that_do_more
-from headrace.safety.shell_words import HOLE, PART, Command, Word, parse
+from headrace.safety.shell_quotes import HOLE, PART, Word
+from headrace.safety.shell_words import Command, parse
 from headrace.safety.wrappers import units
 
 Scope = Literal["managed", "flags", "session", "local", "project", "user"]

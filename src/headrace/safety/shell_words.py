@@ -8,8 +8,8 @@ import re
 
 import msgspec
 
-HOLE = "\0"
-PART = "\x01"
+from headrace.safety.shell_quotes import HOLE, Quotes, Unsure, Word
+
 _MARKS = re.compile("[\0\x01\x1e\x1f]")
 _CHARS_MAX = 100_000
 _DEPTH_MAX = 40
@@ -20,40 +20,9 @@ _RESERVED = re.compile(
 )
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\+?=")
-_SUBSCRIPT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\[")
 _FUNCTION = re.compile(r"\([ \t]*\)")
 _REDIRECT = re.compile(r"[0-9]*(<<<|<<-|<<|<>|<&|>&|>>|>\||>|<)|&>>|&>")
-# Only digits: bash evaluates the values of names in arithmetic, and commands in their subscripts.
-_ARITHMETIC = re.compile(r"\$\(\([0-9 +*/%()-]*\)\)")
-_PARAMETER = re.compile(
-    r"\$\{(#?([A-Za-z_][A-Za-z0-9_]*|[0-9]+)|[@*#?$!-])\}"
-    r"|\$\{([A-Za-z_][A-Za-z0-9_]*|[0-9]+)(:?[-+]|##?|%%?|//?)[\w./,*?=@%+ -]*\}"
-    r"|\$([A-Za-z_][A-Za-z0-9_]*|[0-9@*#?$!-])",
-    re.ASCII,
-)
 _TEST_WORDS = re.compile(r"-([defhLnrswxz]|nt|ot|ef)|[^-].*|", re.DOTALL)
-_ANSI = re.compile(r"\\(?:([abeEfnrtv\\'\"?])|x([0-9A-Fa-f]{1,2})|([0-7]{1,3}))")
-_ANSI_LETTERS = dict(zip("abeEfnrtv\\'\"?", "\a\b\x1b\x1b\f\n\r\t\v\\'\"?", strict=True))
-
-
-class Word(msgspec.Struct, frozen=True):
-    """One word after quotes are gone.
-
-    Attributes:
-        text: Its value. `HOLE` stands for what is known only when it runs and may become any
-            number of words, `PART` for such a thing within quotes.
-        glob: Whether an unquoted pattern in it may become names of files.
-        tilde: Whether it starts with an unquoted `~`.
-    """
-
-    text: str
-    glob: bool = False
-    tilde: bool = False
-
-    @property
-    def known(self) -> bool:
-        """Whether it is exactly its text whenever it runs."""
-        return not (self.glob or HOLE in self.text or PART in self.text)
 
 
 class Redirect(msgspec.Struct, frozen=True):
@@ -89,42 +58,21 @@ def parse(text: str) -> Script:
     found: list[Command] = []
     try:
         _Parser(text, found, 0).all()
-    except _Unsure as error:
+    except Unsure as error:
         return Script(tuple(found), str(error))
     return Script(tuple(found))
 
 
-class _Unsure(Exception):
-    """Something that this parser cannot say for certain what the shell makes of it."""
-
-
-class _Parser:
+class _Parser(Quotes):
     """Recursive descent over `text`; every simple command lands in `found`."""
 
     def __init__(self, text: str, found: list[Command], depth: int) -> None:
-        self.text = text
-        self.at = 0
+        super().__init__(text)
         self.found = found
         self.depth = depth
         self.documents: list[tuple[str, bool, bool]] = []
 
     # -- Characters and tokens
-
-    def sees(self, text: str) -> bool:
-        return self.text.startswith(text, self.at)
-
-    def take(self, text: str) -> bool:
-        if not self.sees(text):
-            return False
-        self.at += len(text)
-        return True
-
-    def expect(self, text: str) -> None:
-        if not self.take(text):
-            raise _Unsure(f"no {text} where one belongs")
-
-    def peek(self) -> str:
-        return self.text[self.at : self.at + 1]
 
     def reserved(self, *words: str) -> str:
         """Take one of these reserved words, where it stands here unquoted."""
@@ -153,14 +101,14 @@ class _Parser:
     def deeper(self) -> None:
         self.depth += 1
         if self.depth > _DEPTH_MAX:
-            raise _Unsure("nesting so deep")
+            raise Unsure("nesting so deep")
 
     # -- Lists and compound commands
 
     def all(self) -> None:
         """The whole text as a list."""
         if len(self.text) > _CHARS_MAX or _MARKS.search(self.text):
-            raise _Unsure("its length or a control character")
+            raise Unsure("its length or a control character")
         self.sequence(_END, empty=True)
 
     def sequence(self, *ends: str, empty: bool = False) -> str:
@@ -177,9 +125,9 @@ class _Parser:
             self.blank()
             joined = self.take("&&") or self.take("||")
             if not joined and not self.separator() and self.end(ends, take=False) is None:
-                raise _Unsure(f"{self.text[self.at : self.at + 10]!r} where a command ends")
+                raise Unsure(f"{self.text[self.at : self.at + 10]!r} where a command ends")
         if joined or not (count or empty):
-            raise _Unsure("a command is missing")
+            raise Unsure("a command is missing")
         self.depth -= 1
         return end
 
@@ -221,7 +169,7 @@ class _Parser:
             self.at += 1
             self.sequence(")")
         elif _RESERVED.match(self.text, self.at) or self.sees("("):
-            raise _Unsure(f"{self.text[self.at : self.at + 10]!r}")
+            raise Unsure(f"{self.text[self.at : self.at + 10]!r}")
         elif not self.simple():
             return
         self.trailing(start)
@@ -268,7 +216,7 @@ class _Parser:
         self.at = at
         self.lines()
         if not (self.sees("(") or self.reserved("{")):
-            raise _Unsure("a function without braces")
+            raise Unsure("a function without braces")
         if self.sees("("):
             self.expect("(")
             self.sequence(")")
@@ -279,7 +227,7 @@ class _Parser:
         self.blank()
         match = _NAME.match(self.text, self.at)
         if match is None:
-            raise _Unsure("a loop over arithmetic")
+            raise Unsure("a loop over arithmetic")
         self.at = match.end()
         self.found.append(Command((), ((match[0], Word(HOLE)),), (), f"for {match[0]}"))
         self.lines()
@@ -292,7 +240,7 @@ class _Parser:
         self.take(";")
         self.lines()
         if not self.reserved("do"):
-            raise _Unsure("a loop without do")
+            raise Unsure("a loop without do")
         self.sequence("done")
 
     def case(self) -> None:
@@ -300,7 +248,7 @@ class _Parser:
         self.word()
         self.lines()
         if not self.reserved("in"):
-            raise _Unsure("a case without in")
+            raise Unsure("a case without in")
         while True:
             self.lines()
             if self.reserved("esac"):
@@ -324,12 +272,12 @@ class _Parser:
             if self.reserved("]]"):
                 return
             if self.sees("<(") or self.sees(">("):
-                raise _Unsure("a process substitution in [[ ]]")
+                raise Unsure("a process substitution in [[ ]]")
             if any(self.take(operator) for operator in ("&&", "||", "(", ")", "<", ">")):
                 continue
             word = self.word().text
             if word == "=~" or not _TEST_WORDS.fullmatch(word):
-                raise _Unsure(f"{word} in [[ ]]")
+                raise Unsure(f"{word} in [[ ]]")
 
     # -- Simple commands
 
@@ -352,19 +300,19 @@ class _Parser:
             elif here == "(":
                 match = _FUNCTION.match(self.text, self.at)
                 if match is None or len(words) != 1 or assignments or redirects:
-                    raise _Unsure("a parenthesis")
+                    raise Unsure("a parenthesis")
                 self.body(match.end())
                 return True
             elif assignment:
                 self.at = assignment.end()
                 if self.sees("("):
-                    raise _Unsure("an array")
+                    raise Unsure("an array")
                 value = Word("") if self.peek() in " \t\n;&|)" else self.word()
                 assignments.append((assignment[1], value))
             else:
                 words.append(self.word(first=not words))
         if not (words or assignments or redirects):
-            raise _Unsure("a command is missing")
+            raise Unsure("a command is missing")
         source = self.text[start : self.at].strip()
         self.found.append(Command(tuple(words), tuple(assignments), tuple(redirects), source))
         return False
@@ -372,7 +320,7 @@ class _Parser:
     def redirect(self, redirects: list[Redirect]) -> None:
         match = _REDIRECT.match(self.text, self.at)
         if match is None:  # pragma: no cover - callers have looked
-            raise _Unsure("a redirection")
+            raise Unsure("a redirection")
         self.at = match.end()
         operator = match[1] or match[0]
         self.blank()
@@ -384,7 +332,7 @@ class _Parser:
         if operator in {"<<", "<<-"}:
             source = self.text[start : self.at]
             if not word.known or re.search(r"[$`\n]", source):
-                raise _Unsure("the end of a here-document")
+                raise Unsure("the end of a here-document")
             self.documents.append(
                 (word.text, bool(re.search(r"[\\'\"]", source)), operator != "<<")
             )
@@ -404,7 +352,7 @@ class _Parser:
         if quoted:
             return
         if any(line.endswith("\\") for line in lines):
-            raise _Unsure("a continued line in a here-document")
+            raise Unsure("a continued line in a here-document")
         inner = _Parser("\n".join(lines), self.found, self.depth)
         inner.deeper()
         while inner.at < len(inner.text):
@@ -422,138 +370,18 @@ class _Parser:
         end = len(self.text) if end < 0 else end
         return self.text[self.at : end], min(end + 1, len(self.text))
 
-    # -- Words
+    # -- What words run
 
-    def word(self, *, first: bool = False) -> Word:
-        start = self.at
-        if first and _SUBSCRIPT.match(self.text, start):
-            raise _Unsure("an array")
-        out: list[str] = []
-        glob = brace = False
-        tilde = self.sees("~")
-        if self.sees("<(") or self.sees(">("):
-            self.at += 2
-            out.append(self.substitution())
-        while (char := self.peek()) and char not in " \t\n;&|()<>":
-            if char in "'\"\\$`":
-                out.append(self.quoted())
-                continue
-            if not char.isprintable() or char.isspace():
-                raise _Unsure("an invisible character")
-            glob = glob or char in "*?["
-            brace = brace or (char == "{" and not self.sees("{}"))
-            out.append(char)
-            self.at += 1
-        source = self.text[start : self.at]
-        if not source or self.sees("<(") or self.sees(">("):
-            raise _Unsure(f"{self.text[self.at : self.at + 10]!r} where a word belongs")
-        if brace and self.peek() in {"<", ">"}:
-            raise _Unsure("a named descriptor")
-        if self.documents and "\n" in source:
-            raise _Unsure("a line end between a here-document and its body")
-        if (brace and re.search(r",|\.\.", source)) or (tilde and source[1:2] not in {"", "/"}):
-            return Word(HOLE, glob)
-        return Word("".join(out), glob and source != "[", tilde)
-
-    def quoted(self) -> str:
-        """What a quote, an escape or an expansion stands for."""
-        char = self.peek()
-        if char == "$":
-            return self.dollar(quoted=False)
-        if char == "`":
-            return self.backtick(quoted=False)
-        self.at += 1
-        if char == '"':
-            return self.double()
-        if char == "\\":
-            self.at += 1
-            escaped = self.text[self.at - 1 : self.at]
-            if escaped in {"", "\n"}:
-                raise _Unsure("a continued line within a word")
-            return escaped
-        end = self.text.find("'", self.at)
-        if end < 0:
-            raise _Unsure("an open quote")
-        text, self.at = self.text[self.at : end], end + 1
-        return text
-
-    def double(self) -> str:
-        out: list[str] = []
-        while not self.take('"'):
-            char = self.peek()
-            if not char:
-                raise _Unsure("an open quote")
-            if char == "$":
-                out.append(self.dollar(quoted=True))
-            elif char == "`":
-                out.append(self.backtick(quoted=True))
-            elif char == "\\":
-                escaped = self.text[self.at + 1 : self.at + 2]
-                if escaped != "\n":
-                    out.append(escaped if escaped in '$`"\\' else f"\\{escaped}")
-                self.at += 2
-            else:
-                out.append(char)
-                self.at += 1
-        return "".join(out)
-
-    def dollar(self, *, quoted: bool) -> str:
-        if match := _ARITHMETIC.match(self.text, self.at):
-            self.at = match.end()
-            return PART
-        if self.sees("$(("):
-            raise _Unsure("arithmetic")
-        if self.take("$("):
-            self.substitution()
-            return PART if quoted else HOLE
-        if match := _PARAMETER.match(self.text, self.at):
-            self.at = match.end()
-            # "$@" becomes any number of words even in quotes.
-            return PART if quoted and "@" not in match[0] else HOLE
-        following = self.text[self.at + 1 : self.at + 2]
-        if following in {"{", "["} or (following in {"'", '"'} and not quoted and following != "'"):
-            raise _Unsure("an expansion")
-        if following == "'" and not quoted:
-            self.at += 2
-            return self.ansi()
-        if following > "~":
-            raise _Unsure("an expansion")
-        self.at += 1
-        return "$"
-
-    def ansi(self) -> str:
-        out: list[str] = []
-        while not self.take("'"):
-            match = _ANSI.match(self.text, self.at)
-            char = self.peek()
-            if not char or (char == "\\" and match is None):
-                raise _Unsure("an escape")
-            if match is None:
-                out.append(char)
-                self.at += 1
-                continue
-            code = int(match[2], 16) if match[2] else int(match[3] or "0", 8)
-            text = _ANSI_LETTERS[match[1]] if match[1] else chr(code)
-            if not match[1] and not " " <= text <= "~":
-                raise _Unsure("an escape")
-            out.append(text)
-            self.at = match.end()
-        return "".join(out)
-
-    def substitution(self) -> str:
-        """The inside of `$(…)`, `<(…)` or `>(…)`, up to and with the closing parenthesis."""
+    def substitution(self) -> None:
         start, outer, self.documents = self.at, self.documents, []
         self.sequence(")", empty=True)
         if self.documents or (outer and "\n" in self.text[start : self.at]):
-            raise _Unsure("a here-document across a substitution")
+            raise Unsure("a here-document across a substitution")
         self.documents = outer
-        return PART
 
-    def backtick(self, *, quoted: bool) -> str:
-        end = self.text.find("`", self.at + 1)
-        body = self.text[self.at + 1 : end]
-        if end < 0 or "\\" in body or (quoted and '"' in body):
-            raise _Unsure("a backtick")
-        _Parser(body, self.found, self.depth + 1).all()
-        self.at = end + 1
-        return PART if quoted else HOLE
+    def inner(self, text: str) -> None:
+        _Parser(text, self.found, self.depth + 1).all()
+
+    def check_word(self, source: str) -> None:
+        if self.documents and "\n" in source:
+            raise Unsure("a line end between a here-document and its body")

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from headrace.safety.shell_words import HOLE, PART, Command, Script, Word, parse
+from headrace.safety.shell_quotes import HOLE, PART, Word
+from headrace.safety.shell_words import Command, Script, parse
 
 _DEPTH_MAX = 6
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "ash", "busybox"})

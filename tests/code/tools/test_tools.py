@@ -14,10 +14,13 @@ from headrace.code.profile import Profile
 from headrace.code.toolbox import toolbox
 from headrace.code.tools.fetch import place_of
 from headrace.code.tools.page_text import readable
-from headrace.core.decisions import Allow
+from headrace.code.tools.search import Grep
+from headrace.core.decisions import Allow, Ask
 from headrace.core.errors import InvalidRequest
 from headrace.core.messages import Image, Text
 from headrace.safety.files import Workspace
+from headrace.safety.permissions import Policy
+from headrace.safety.rules import Rules
 from headrace.safety.sandbox.policy import SandboxPolicy
 from headrace.safety.sandbox.probe import probe
 from headrace.safety.sandbox.sandbox import Sandbox
@@ -274,6 +277,17 @@ async def test_grep_finds_what_git_would_not_ignore(tools: dict[str, Tool]):
     assert await said(tools["Grep"], pattern="needle", path="src", files_only=True) == "src/a.py"
     assert await said(tools["Grep"], pattern="nowhere") == "Nothing matches."
     assert "no regular expression" in await refusal(tools["Grep"], pattern="(")
+
+
+@pytest.mark.usefixtures("tree")
+async def test_a_search_shows_no_secrets_unasked(workspace: Workspace, root: Path):
+    (root / "server.pem").write_text("needle\n")
+    policy = Policy(Rules(), workspace=str(root), home="/h", sandboxed=True)
+    grep = Grep(workspace, policy.may_read)
+    assert await said(grep, pattern="needle") == "keep.log:1:needle\nsrc/a.py:1:needle = 1"
+    asked = policy.decide(grep.action({"pattern": "needle", "path": "server.pem"}))
+    assert isinstance(asked, Ask)
+    assert await said(grep, pattern="needle", path="server.pem") == "server.pem:1:needle"
 
 
 @pytest.mark.usefixtures("tree")
