@@ -33,6 +33,14 @@ async def test_looking_at_a_hostile_repository_runs_nothing(tmp_path: Path):
     assert not ran.exists()
 
 
+async def test_a_bare_repository_inside_a_checkout_is_not_taken_for_one(tmp_path: Path):
+    bare, ran = tmp_path / "b", tmp_path / "ran"
+    plain_git(tmp_path, "init", "-q", "--bare", "b")
+    plain_git(tmp_path, "--git-dir", "b", "config", "core.fsmonitor", f"touch {ran}")
+    assert "safe.bareRepository" in (await git(bare, "status")).error
+    assert not ran.exists()
+
+
 async def test_settings_too_long_to_look_through_are_refused(tmp_path: Path):
     root, ran = hostile(tmp_path / "repository")
     with (root / ".git" / "config").open("a") as config:
@@ -70,6 +78,11 @@ def test_git_is_not_taken_from_the_workspace(tmp_path: Path, monkeypatch: pytest
     found = git_path(tmp_path)
     assert found is not None
     assert not found.startswith(str(tmp_path))
+    (tmp_path / "bin" / "git").rename(tmp_path / "other")
+    (tmp_path.parent / "bin").mkdir()
+    (tmp_path.parent / "bin" / "git").symlink_to(tmp_path / "other")
+    monkeypatch.setenv("PATH", f"{tmp_path.parent}/bin:{os.environ['PATH']}")
+    assert git_path(tmp_path) == found
 
 
 async def test_git_that_takes_too_long_is_ended(tmp_path: Path):

@@ -5,7 +5,6 @@ import contextlib
 import os
 import shlex
 import socket
-import subprocess
 import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -14,7 +13,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headrace.safety.sandbox.git import SAFE_GIT_VARIABLES
 from support.sandbox_world import SECRET, World, is_running
 
 PYTHON = "/usr/bin/python3 -c"
@@ -255,32 +253,6 @@ async def test_no_descriptor_of_ours_is_inherited(world: World):
     finally:
         os.close(leak)
     assert str(world.out).encode() not in ran.head
-
-
-def test_our_own_git_runs_nothing_of_a_repository(world: World):
-    os.chown(world.ws, os.geteuid(), -1)
-    os.chown(world.ws / ".git", os.geteuid(), -1)
-    command = ["git", "-C", world.ws, "status"]
-    subprocess.run(
-        ["git", "-C", world.ws, "config", "core.fsmonitor", f"touch {world.out}/pwn"], check=True
-    )
-    own = {"PATH": os.environ["PATH"]}
-    subprocess.run(command, env=own | SAFE_GIT_VARIABLES, check=True, capture_output=True)
-    assert not pwned(world)
-    subprocess.run(command, env=own, check=True, capture_output=True)
-    assert pwned(world)
-
-
-def test_our_own_git_takes_no_bare_repository_for_one(world: World):
-    bare = world.ws / "b"
-    subprocess.run(["git", "init", "-q", "--bare", bare], check=True)
-    subprocess.run(
-        ["git", "--git-dir", bare, "config", "core.fsmonitor", f"touch {world.out}/pwn"], check=True
-    )
-    own = {"PATH": os.environ["PATH"], **SAFE_GIT_VARIABLES}
-    done = subprocess.run(["git", "-C", bare, "status"], env=own, capture_output=True, check=False)
-    assert done.returncode != 0
-    assert not pwned(world)
 
 
 WORDS = st.sampled_from(

@@ -180,6 +180,35 @@ async def test_what_the_user_has_stays_usable(world: World):
     assert "moved/.vscode is protected" in ran.blocked[0]
 
 
+async def test_what_takes_the_place_of_the_users_is_not_trusted(world: World):
+    (world.ws / "sub/.vscode").mkdir(parents=True)
+    (world.ws / "sub/.vscode/x").write_text("mine")
+    git("init", "-q", world.ws / "nested")
+    ran = await world.held(
+        "mv sub moved; mkdir -p sub/.vscode; echo evil > sub/.vscode/tasks.json;"
+        " mv nested n; git init -q nested; git -C nested config core.fsmonitor evil"
+    )
+    assert [line.split(",")[0] for line in ran.blocked] == ["made nested/.git", "made sub/.vscode"]
+    assert not (world.ws / "sub/.vscode").exists()
+    assert not (world.ws / "nested/.git").exists()
+    assert (world.ws / "moved/.vscode/x").read_text() == "mine"
+    assert (world.ws / "n/.git").is_dir()
+
+
+async def test_what_the_user_saves_meanwhile_stays(world: World):
+    (world.ws / ".mcp.json").write_text("before")
+    sandbox = world.sandbox()
+    background = await sandbox.start("echo began; read x")
+    while b"began" not in background.read_new():
+        await asyncio.sleep(0.01)
+    (world.ws / "new").write_text("after")
+    (world.ws / "new").rename(world.ws / ".mcp.json")
+    await background.write(b"", last=True)
+    assert (await background.wait()).blocked == ()
+    assert (world.ws / ".mcp.json").read_text() == "after"
+    await sandbox.close()
+
+
 async def test_git_says_what_it_may_not(world: World):
     ran = await world.held("git config a.b c")
     assert ran.status != 0
@@ -258,6 +287,45 @@ async def test_a_pointer_to_somebody_elses_git_is_not_followed(world: World):
     (tree / ".git").write_text(f"gitdir: {other}/.git\n")
     ran = await world.held(f"ls {other}/.git", workspace=tree)
     assert ran.status != 0
+
+
+async def test_a_folder_that_passes_for_a_git_directory_is_not_followed(world: World):
+    """As a command in one project could make it, for the `.git` of another to point to."""
+    tree, project = world.base / "tree", world.base / "project"
+    tree.mkdir()
+    for where in (project, world.ws / ".git"):
+        own = where / "worktrees/x"
+        own.mkdir(parents=True)
+        (own / "gitdir").write_text(f"{tree}/.git\n")
+        (own / "commondir").write_text("../..\n")
+        (tree / ".git").write_text(f"gitdir: {own}\n")
+        os.chown(where, tree.stat().st_uid, -1)
+        ran = await world.held(f"ls {where}; echo x > {where}/x", workspace=tree)
+        assert ran.status != 0
+        assert not (where / "x").exists()
+
+
+async def test_git_is_not_taken_from_the_workspace(world: World, monkeypatch: pytest.MonkeyPatch):
+    path = world.ws / "bin/git"
+    path.parent.mkdir()
+    path.write_text(f"#!/bin/sh\ntouch {world.out}/pwn\n")
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{path.parent}:{os.environ['PATH']}")
+    await world.held("true")
+    assert not (world.out / "pwn").exists()
+
+
+async def test_toolchains_are_shown_without_what_lies_beside_them(world: World):
+    shown = [".local/share/uv/python", ".local/share/uv/tools", "go/pkg", ".dotnet/sdk"]
+    kept_back = [".local/share/uv/credentials", "go/src", ".dotnet/corefx"]
+    for name in (*shown, *kept_back):
+        (world.home / name).mkdir(parents=True)
+        (world.home / name / "x").write_text(name)
+    for folder, _, _ in os.walk(world.home):
+        os.chmod(folder, 0o755)  # noqa: PTH101 - text is at hand
+    files = " ".join(f"$HOME/{name}/x" for name in (*shown, *kept_back))
+    ran = await world.held(f"cat {files} 2>/dev/null")
+    assert ran.head == "".join(shown).encode()
 
 
 @pytest.mark.parametrize("folder", ["$HOME", "$BASE", "/", "/etc", "/proc/self"])

@@ -8,13 +8,13 @@ which runs nothing, and emptied. The user's own configuration stays as it is.
 
 import asyncio
 import os
-import shutil
 import signal
 from pathlib import Path
 
 import msgspec
 
 from headrace.core.errors import InvalidRequest, TimedOut
+from headrace.safety.programs import program_outside
 
 _OFF = {
     "core.fsmonitor": "false",
@@ -62,13 +62,7 @@ class Ran(msgspec.Struct, frozen=True):
 
 def git_path(workspace: Path) -> str | None:
     """The git to call: absolute, and not out of the workspace."""
-    inside = workspace.resolve()
-    folders = [
-        folder
-        for folder in os.environ.get("PATH", os.defpath).split(os.pathsep)
-        if Path(folder).is_absolute() and not Path(folder).resolve().is_relative_to(inside)
-    ]
-    return shutil.which("git", path=os.pathsep.join(folders))
+    return program_outside("git", (workspace,))
 
 
 async def git(folder: Path, *words: str, timeout_s: float = _TIMEOUT_S) -> Ran:

@@ -2,28 +2,12 @@
 
 import asyncio
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-# For each git that we run ourselves, in a repository that nobody vouches for: nothing that its
-# settings name is run, and a bare repository inside a checkout is not taken for one.
-SAFE_GIT_VARIABLES = {
-    "GIT_CONFIG_COUNT": "6",
-    "GIT_CONFIG_KEY_0": "core.fsmonitor",
-    "GIT_CONFIG_VALUE_0": "false",
-    "GIT_CONFIG_KEY_1": "core.hooksPath",
-    "GIT_CONFIG_VALUE_1": os.devnull,
-    "GIT_CONFIG_KEY_2": "safe.bareRepository",
-    "GIT_CONFIG_VALUE_2": "explicit",
-    "GIT_CONFIG_KEY_3": "diff.external",
-    "GIT_CONFIG_VALUE_3": "",
-    "GIT_CONFIG_KEY_4": "core.pager",
-    "GIT_CONFIG_VALUE_4": "cat",
-    "GIT_CONFIG_KEY_5": "core.sshCommand",
-    "GIT_CONFIG_VALUE_5": "false",
-    "GIT_TERMINAL_PROMPT": "0",
-    "GIT_OPTIONAL_LOCKS": "0",
-}
+from headrace.safety.programs import program_outside
+
 _POINTER_BYTES_MAX = 4_096
 _WAIT_S = 5
 
@@ -31,8 +15,9 @@ _WAIT_S = 5
 def linked_git(root: Path) -> Path | None:
     """The git directory that a linked worktree shares with its main checkout.
 
-    Taken only if that directory names this worktree in turn, which no repository can make true
-    of another by what it contains.
+    Taken only if that directory names this worktree in turn, and is a git directory with a
+    worktree in it: nothing that a command left in some project passes for that, since commands
+    can keep no git directory that they make.
     """
     pointer = _line(root / ".git").removeprefix("gitdir:").strip()
     if not pointer:
@@ -41,20 +26,31 @@ def linked_git(root: Path) -> Path | None:
     if _line(own / "gitdir") != str(root / ".git"):
         return None
     common = Path(os.path.realpath(own / _line(own / "commondir")))
-    return common if own.parent == common / "worktrees" else None
+    if own.parent != common / "worktrees" or common.is_relative_to(root):
+        return None
+    is_git = all(os.path.lexists(common / name) for name in ("HEAD", "objects", "refs"))
+    return common if is_git and os.path.lexists(own / "HEAD") else None
 
 
-async def identity(home: str) -> str:
-    """Git settings with the user's name and address for commits, and nothing else."""
+async def identity(home: str, writable: Iterable[Path]) -> str:
+    """Git settings with the user's name and address for commits, and nothing else.
+
+    Args:
+        home: The user's home folder.
+        writable: Where commands can write: git is not taken from there.
+    """
     user: dict[str, str] = {}
+    program = program_outside("git", writable)
+    if program is None:
+        return ""
     with suppress(OSError, TimeoutError):
         process = await asyncio.create_subprocess_exec(
-            "git",
+            program,
             *("config", "--file", f"{home}/.gitconfig", "--get-regexp", "^user\\.(name|email)$"),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
-            env={"PATH": os.environ.get("PATH", os.defpath)},
+            env={"PATH": os.defpath},
             cwd="/",
         )
         printed, _ = await asyncio.wait_for(process.communicate(), _WAIT_S)

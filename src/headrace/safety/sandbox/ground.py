@@ -17,7 +17,8 @@ from headrace.core.errors import ConfigError
 
 _SYSTEM = ("/usr", "/opt", "/nix", "/gnu", "/snap", "/home/linuxbrew/.linuxbrew")
 _SYSTEM_LINKS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
-# Below the home folder: programs and what they need, no settings and no credentials.
+# Below the home folder: programs and what they need, no settings, no credentials, no projects. Some
+# tools keep such beside their programs, so only the folders of programs are named.
 _TOOLCHAINS = (
     ".asdf",
     ".bun/bin",
@@ -25,7 +26,14 @@ _TOOLCHAINS = (
     ".cargo/git",
     ".cargo/registry",
     ".deno/bin",
-    ".dotnet",
+    ".dotnet/dotnet",
+    ".dotnet/host",
+    ".dotnet/packs",
+    ".dotnet/sdk",
+    ".dotnet/sdk-manifests",
+    ".dotnet/shared",
+    ".dotnet/templates",
+    ".dotnet/tools",
     ".fnm",
     ".ghcup",
     ".jenv",
@@ -37,7 +45,8 @@ _TOOLCHAINS = (
     ".local/share/mise",
     ".local/share/pipx",
     ".local/share/pnpm",
-    ".local/share/uv",
+    ".local/share/uv/python",
+    ".local/share/uv/tools",
     ".m2/repository",
     ".nix-profile",
     ".npm-global",
@@ -50,7 +59,8 @@ _TOOLCHAINS = (
     ".sdkman",
     ".volta",
     "anaconda3",
-    "go",
+    "go/bin",
+    "go/pkg",
     "miniconda3",
     "miniforge3",
 )
@@ -171,6 +181,8 @@ def _unreadable(folder: str, depth: int) -> Iterator[tuple[str, bool]]:
 
 def _toolchains(home: str) -> tuple[str, ...]:
     found = {os.path.realpath(f"{home}/{name}") for name in _TOOLCHAINS}
+    if os.path.exists(f"{home}/go/VERSION"):  # noqa: PTH110 - text is at hand
+        found.add(os.path.realpath(f"{home}/go"))  # Go itself, not what one builds with it
     # The interpreter we run on is there for commands, too.
     found |= {os.path.realpath(path) for path in (sys.prefix, sys.base_prefix)}
     shown = {"/usr", "/opt", "/nix"}
@@ -178,7 +190,7 @@ def _toolchains(home: str) -> tuple[str, ...]:
         sorted(
             path
             for path in found
-            if os.path.isdir(path)  # noqa: PTH112 - text is at hand
+            if os.path.exists(path)  # noqa: PTH110 - likewise
             and path not in _NO_ROOTS
             and not any(path == each or path.startswith(f"{each}/") for each in shown)
             and not f"{home}/".startswith(f"{path}/")

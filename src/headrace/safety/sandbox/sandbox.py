@@ -52,7 +52,9 @@ class Sandbox(Commands):
         self._root = check_root(policy.workspace, home, what="the workspace")
         more = [check_root(path, home, what="the folder") for path in policy.write_roots]
         git = linked_git(self._root)
-        self._writable = (self._root, *more, *(() if git is None else (git,)))
+        if git is not None:
+            more.append(check_root(git, home, what="the git directory"))
+        self._writable = (self._root, *more)
         self._readable = tuple(
             check_root(path, home, what="the folder") for path in policy.read_roots
         )
@@ -85,7 +87,7 @@ class Sandbox(Commands):
         folder = self._folder(cwd)
         if not self._knows_identity:
             self._knows_identity = True
-            self._state.write_identity(await identity(self._ground.home))
+            self._state.write_identity(await identity(self._ground.home, self._writable))
         if self._proxy is not None and self._socket is None:
             self._socket = self._state.socket()
             await self._proxy.start(self._socket)
