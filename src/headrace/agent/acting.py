@@ -5,10 +5,12 @@ Calls that only read and need no question run side by side; everything else runs
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import msgspec
 
 from headrace.agent.entries import Used
+from headrace.agent.failures import told
 from headrace.agent.parts import Policy, Snapshots
 from headrace.agent.progress import Human, Noticed, Printed, Progress, Running
 from headrace.agent.recover import Ready
@@ -16,7 +18,7 @@ from headrace.agent.stopper import Interrupted, Stopper
 from headrace.agent.tools import Outcome, Tool, Use
 from headrace.core.clock import Clock
 from headrace.core.decisions import Allow, Ask, Decision, Deny
-from headrace.core.errors import HeadraceError
+from headrace.core.errors import StoreError
 from headrace.core.messages import Text, ToolResult
 from headrace.safety.actions import Action
 
@@ -32,11 +34,12 @@ NOBODY_WHY = "nobody to ask; "
 
 
 class _Judged(msgspec.Struct, frozen=True):
-    """A call with what it would do and what the rules say of it."""
+    """A call with what it would do, what the rules say of it, and what the model hears if no."""
 
     ready: Ready
     action: Action
     decision: Decision
+    refusal: str = ""
 
 
 class Actor:
@@ -70,6 +73,7 @@ class Actor:
         self._clock = clock
         self._emit = emit
         self._append = append
+        self._waiting: dict[str, Ready] = {}
         self._begun: set[str] = set()
 
     def refuse(self, calls: Sequence[Ready], text: str) -> None:
@@ -82,108 +86,111 @@ class Actor:
 
         Raises:
             Interrupted: The turn was ended; every call has an answer still.
+            StoreError: The log cannot be written.
         """
-        waiting = list(calls)
+        self._waiting = {ready.call.id: ready for ready in calls}
         self._begun.clear()
         try:
-            while waiting:
-                together = self._together(waiting)
-                if together:
-                    await self._side_by_side(together, waiting, stopper)
+            while self._waiting:
+                together = self._next()
+                if len(together) > 1:
+                    await self._side_by_side(together, stopper)
                 else:
-                    await self._one(waiting, stopper)
-        except (Interrupted, asyncio.CancelledError):
-            for ready in waiting:
-                text = INTERRUPTED if ready.call.id in self._begun else NOT_RUN
-                self._write(ready, Outcome.error(text), STOPPED)
+                    await self._one(together[0], stopper)
+        except BaseException:
+            with suppress(StoreError):  # it may be the log that failed
+                for ready in tuple(self._waiting.values()):
+                    text = INTERRUPTED if ready.call.id in self._begun else NOT_RUN
+                    self._write(ready, Outcome.error(text), STOPPED)
             raise
 
-    def _together(self, waiting: Sequence[Ready]) -> list[_Judged]:
-        """The next calls that may run side by side; none where there are fewer than two."""
+    def _next(self) -> list[_Judged]:
+        """The next call, or several that may run side by side."""
         found: list[_Judged] = []
-        for ready in waiting:
-            if ready.problem:
-                break
-            try:
-                judged = self._judge(ready)
-            except HeadraceError:
-                break
+        for ready in self._waiting.values():
+            judged = self._judge(ready)
             if judged.action.writes or not isinstance(judged.decision, Allow):
-                break
+                return found or [judged]
             found.append(judged)
-        return found if len(found) > 1 else []
+        return found
 
-    async def _side_by_side(
-        self, together: Sequence[_Judged], waiting: list[Ready], stopper: Stopper
-    ) -> None:
+    async def _side_by_side(self, together: Sequence[_Judged], stopper: Stopper) -> None:
         for one in together:
             self._emit(Running(one.ready.call, one.action))
 
         async def all_of_them() -> list[tuple[Outcome, int]]:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._run(one.ready)) for one in together]
-            return [task.result() for task in tasks]
+            self._begun.update(one.ready.call.id for one in together)
+            return await asyncio.gather(*(self._run(one.ready) for one in together))
 
         outcomes = await stopper.run(all_of_them())
         for one, (outcome, duration_ms) in zip(together, outcomes, strict=True):
             self._write(one.ready, outcome, one.decision, duration_ms=duration_ms)
-            waiting.remove(one.ready)
 
-    async def _one(self, waiting: list[Ready], stopper: Stopper) -> None:
-        ready = waiting[0]
-        if ready.problem:
-            self._write(ready, Outcome.error(ready.problem), INVALID)
-            waiting.pop(0)
-            return
-        try:
-            judged = self._judge(ready)
-        except HeadraceError as error:
-            self._write(ready, Outcome.error(error.message), INVALID)
-            waiting.pop(0)
-            return
-        self._emit(Running(ready.call, judged.action))
+    async def _one(self, judged: _Judged, stopper: Stopper) -> None:
+        ready, action = judged.ready, judged.action
+        if judged.decision is not INVALID:
+            self._emit(Running(ready.call, action))
         decision, refusal = await self._settled(judged, stopper)
         if isinstance(decision, Deny):
             self._write(ready, Outcome.error(refusal), decision)
-            waiting.pop(0)
             return
-        before = await self._snapshot(judged.action, f"before {ready.call.name}", stopper)
+        before = await self._snapshot(action, f"before {ready.call.name}", stopper)
+        outcome, duration_ms, label = Outcome.error(INTERRUPTED), 0, "interrupted"
+        after = None
         try:
             outcome, duration_ms = await stopper.run(self._run(ready))
-        except (Interrupted, asyncio.CancelledError):
-            after = await self._snapshot(judged.action, "interrupted", None)
-            self._write(ready, Outcome.error(INTERRUPTED), decision, before=before, after=after)
-            waiting.pop(0)
-            raise
-        after = await self._snapshot(judged.action, f"after {ready.call.name}", None)
-        self._write(ready, outcome, decision, before=before, after=after, duration_ms=duration_ms)
-        waiting.pop(0)
+            label = f"after {ready.call.name}"
+        finally:
+            try:
+                after = await self._snapshot(action, label, None)
+            finally:
+                self._write(
+                    ready, outcome, decision, before=before, after=after, duration_ms=duration_ms
+                )
 
     def _judge(self, ready: Ready) -> _Judged:
-        action = self.tools[ready.call.name].action(ready.arguments)
-        return _Judged(ready, action, self._policy.decide(action))
+        problem = ready.problem
+        if not problem:
+            try:
+                action = self.tools[ready.call.name].action(ready.arguments)
+                decision = self._policy.decide(action)
+            except Exception as error:  # noqa: BLE001 - one call may not cost the others
+                problem = told(error)
+            else:
+                refusal = f"Not allowed: {decision.why}" if isinstance(decision, Deny) else ""
+                return _Judged(ready, action, decision, refusal)
+        return _Judged(ready, Action(tool=ready.call.name), INVALID, problem)
 
     async def _settled(self, judged: _Judged, stopper: Stopper) -> tuple[Decision, str]:
         """The last word about a call, and what the model hears if it is no."""
         decision = judged.decision
-        if isinstance(decision, Deny):
-            return decision, f"Not allowed: {decision.why}"
-        if isinstance(decision, Allow):
-            return decision, ""
+        if not isinstance(decision, Ask):
+            return decision, judged.refusal
         if self.human is None:
             return Deny(NOBODY_WHY + decision.why), f"{NOBODY} ({decision.why})"
         human = self.human
 
         async def asked(ask: Ask) -> tuple[Decision, str]:
-            reply = await human.may(judged.ready.call, judged.action, ask)
+            try:
+                reply = await human.may(judged.ready.call, judged.action, ask)
+            except Exception as error:  # noqa: BLE001 - a face that breaks has allowed nothing
+                why = f"nobody could be asked ({told(error)})"
+                return Deny(why), f"Not allowed: {why}"
             if not reply.allowed:
                 words = f" The user says: {reply.words}" if reply.words else ""
                 return Deny("you refused it"), REFUSED + words
             if reply.always and ask.rule is not None:
-                self._policy.keep(ask.rule)
+                self._keep(ask.rule)
             return Allow(f"you allowed it ({ask.why})"), ""
 
         return await stopper.run(asked(decision))
+
+    def _keep(self, rule: str) -> None:
+        """Keep a rule; where that cannot be, what was allowed holds this once."""
+        try:
+            self._policy.keep(rule)
+        except Exception as error:  # noqa: BLE001 - it was allowed, whatever comes of the rule
+            self._emit(Noticed(f"the rule {rule} could not be kept: {told(error)}", "warning"))
 
     async def _snapshot(self, action: Action, label: str, stopper: Stopper | None) -> str | None:
         """Keep the files as they are; what cannot be kept is told, and stops nothing."""
@@ -192,8 +199,10 @@ class Actor:
         try:
             work = self._snapshots.take(label)
             return await (work if stopper is None else stopper.run(work))
-        except HeadraceError as error:
-            self._emit(Noticed(f"no snapshot could be made: {error.message}", "warning"))
+        except Interrupted:
+            raise
+        except Exception as error:  # noqa: BLE001 - as it says above
+            self._emit(Noticed(f"no snapshot could be made: {told(error)}", "warning"))
             return None
 
     async def _run(self, ready: Ready) -> tuple[Outcome, int]:
@@ -203,8 +212,8 @@ class Actor:
         use = Use(call_id, ready.arguments, lambda text: self._emit(Printed(call_id, text)))
         try:
             outcome = await self.tools[ready.call.name].run(use)
-        except HeadraceError as error:
-            outcome = Outcome.error(error.message)
+        except Exception as error:  # noqa: BLE001 - the model may do without, others go on
+            outcome = Outcome.error(told(error))
         return outcome, (self._clock.monotonic_ns() - begun_ns) // _NS_PER_MS
 
     def _write(
@@ -218,18 +227,26 @@ class Actor:
         duration_ms: int = 0,
     ) -> None:
         parts = tuple(one for one in outcome.parts if one != Text("")) or (Text("(no output)"),)
-        self._append(
-            Used(
-                tool=ready.call.name,
-                result=ToolResult(ready.call.id, parts, outcome.is_error),
-                decision=decision,
-                detail=outcome.detail,
-                note=outcome.note or _first_line(outcome),
-                before=before,
-                after=after,
-                duration_ms=duration_ms,
-            )
+        used = Used(
+            tool=ready.call.name,
+            result=ToolResult(ready.call.id, parts, outcome.is_error),
+            decision=decision,
+            detail=outcome.detail,
+            note=outcome.note or _first_line(outcome),
+            before=before,
+            after=after,
+            duration_ms=duration_ms,
         )
+        try:
+            self._append(used)
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - such as bytes in a file's name that are no text
+            text = told(error)
+            result = ToolResult(ready.call.id, (Text(text),), is_error=True)
+            used = msgspec.structs.replace(used, result=result, detail=None, note=text)
+            self._append(used)
+        self._waiting.pop(ready.call.id, None)
 
 
 def _first_line(outcome: Outcome) -> str:

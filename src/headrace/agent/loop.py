@@ -25,6 +25,7 @@ from headrace.agent import brake, compaction, measure, prompt_texts
 from headrace.agent.acting import Actor
 from headrace.agent.asking import EMPTY_SUMMARY, Asker, Over, is_empty, understood
 from headrace.agent.entries import Answered, Begun, Body, Broke, Compacted, Entry, Said, Used
+from headrace.agent.failures import told
 from headrace.agent.log import Log
 from headrace.agent.measure import Size
 from headrace.agent.parts import Limits
@@ -36,6 +37,7 @@ from headrace.core.events import Failed
 from headrace.core.messages import Message, Text, ToolCall, user
 from headrace.core.requests import Request
 
+UNREADABLE = "unreadable"
 _CUTS_MAX = 3
 _SQUEEZES_MAX = 3
 
@@ -92,6 +94,7 @@ class Loop:
         Raises:
             Interrupted: The turn was ended; every call is answered.
         """
+        self._steer()  # what an earlier turn was not told
         self._append(Said(said))
         turn = Turn()
         while True:
@@ -127,12 +130,23 @@ class Loop:
             return await self._failed(answered, turn, stopper)
         turn.squeezed = 0
         calls_before = sum(isinstance(part, ToolCall) for m in request.messages for part in m.parts)
-        answered, found = understood(answered, begun, calls_before)
+        try:
+            answered, found = understood(answered, begun, calls_before)
+        except Exception as error:  # noqa: BLE001 - it was paid for, and must not be lost
+            return self._not_understood(answered, f"the answer cannot be read: {told(error)}")
         rounds = brake.rounds_of(self._log.branch())
         self._append(answered)
         if found.calls:
             return await self._act(answered, found, rounds, turn, stopper)
         return self._without_calls(answered, turn)
+
+    def _not_understood(self, answered: Answered, text: str) -> Ended:
+        usage, cost_nano = answered.usage, answered.cost_nano
+        partial = answered.message if answered.message.parts else None
+        self._append(
+            Broke(kind=UNREADABLE, text=text, partial=partial, usage=usage, cost_nano=cost_nano)
+        )
+        return "failed", text
 
     async def _fitting(self, begun: Begun, turn: Turn, stopper: Stopper) -> tuple[Request, Size]:
         """Step 2 and 3: a request that the window holds.

@@ -28,6 +28,7 @@ from headrace.agent.entries import (
     Entry,
     Moved,
     Said,
+    Set,
     Turned,
     Used,
 )
@@ -39,7 +40,7 @@ from headrace.agent.tools import Outcome, Use
 from headrace.core import requests
 from headrace.core.clock import SystemClock
 from headrace.core.decisions import Allow, Ask, Decision, Deny
-from headrace.core.errors import InvalidRequest
+from headrace.core.errors import HeadraceError, InvalidRequest
 from headrace.core.events import Delta, Event, Failed, Finished, Started
 from headrace.core.messages import Message, Text, Thinking, ToolCall
 from headrace.core.requests import Request
@@ -61,7 +62,7 @@ class Report(msgspec.Struct, frozen=True):
     notices: tuple[str, ...] = ()
 
 
-class _Off(Exception):
+class _Off(BaseException):
     """The session goes another way than the recorded one, or that one ends here."""
 
 
@@ -93,11 +94,17 @@ class _Tape:
         self.at = 0
         self.requests = 0
         self.differences: list[str] = []
+        self.is_off = False
+
+    def off(self) -> _Off:
+        """From here on nothing more is written in this step."""
+        self.is_off = True
+        return _Off()
 
     def stamp(self) -> tuple[str, int]:
         """Id and time of the entry that is written next."""
-        if (entry := self.peek()) is None:
-            raise _Off
+        if self.is_off or (entry := self.peek()) is None:
+            raise self.off()
         return entry.id, entry.time_ns
 
     def peek(self, ahead: int = 0) -> Entry | None:
@@ -114,7 +121,7 @@ class _Tape:
         """Compare an entry with the recorded one."""
         expected = self.peek()
         if expected is None:
-            raise _Off
+            raise self.off()
         ours, theirs = _plain(written), _plain(expected)
         if ours != theirs:
             self.differs(f"entry {self.at + 1}: recorded {theirs!r}, replayed {ours!r}")
@@ -123,7 +130,7 @@ class _Tape:
     def differs(self, text: str) -> None:
         """Write down a difference, which ends the replay."""
         self.differences.append(text[: 2 * _SHOWN_CHARS])
-        raise _Off
+        raise self.off()
 
     def used(self, call_id: str) -> Used | None:
         """The recorded answer to a call of the answer that is worked on."""
@@ -144,6 +151,7 @@ class _Player:
         self._tape = tape
         self._log = log
         self._before: Request | None = None
+        self._begun_at = 0
         self._calls: dict[tuple[str, bytes], list[str]] = {}
         self._session = Session(
             log,
@@ -159,8 +167,8 @@ class _Player:
     async def play(self) -> None:
         """Go through the tape; stops at the first difference."""
         while not self._tape.differences and (entry := self._tape.peek()) is not None:
-            at = self._tape.at
-            with suppress(_Off):
+            at, self._tape.is_off = self._tape.at, False
+            with suppress(_Off, HeadraceError):
                 await self._step(entry)
             if self._tape.at == at and not self._tape.differences:
                 self._tape.differences.append(f"entry {at + 1} does not come about")
@@ -170,8 +178,14 @@ class _Player:
         if isinstance(body, Said) and body.origin == "user":
             self._session.human = None if self._alone() else self
             self._session.unqueue()  # what a crash has left
+            said = [body.message]
+            while isinstance(more := self._tape.body(len(said)), Said) and more.origin == "user":
+                said.append(more.message)
+            for words in said[:-1]:  # an earlier turn was not told of them
+                self._session.queue(words)
+            self._begun_at = self._tape.at + len(said)
             async with asyncio.timeout(_TURN_S_MAX):
-                await self._session.turn(body.message)
+                await self._session.turn(said[-1])
             return
         if isinstance(body, Compacted) and body.usage is not None:
             await self._session.compact()
@@ -205,8 +219,10 @@ class _Player:
         self._tape.take(progress.entry)
         if isinstance(progress.entry.body, Begun | Compacted | Moved):
             self._before = None
-        body = self._tape.body()
-        if isinstance(body, Said) and body.origin == "user" and self._session.running:
+        while isinstance(body := self._tape.body(), Set) and self._session.running:
+            self._tape.take(self._log.append(body))  # a mode that was changed meanwhile
+        interjected = self._session.running and self._tape.at >= self._begun_at
+        if isinstance(body, Said) and body.origin == "user" and interjected:
             self._session.queue(body.message)
 
     async def _sleep(self, seconds: float) -> None:
@@ -245,7 +261,7 @@ class _Player:
             case Turned(why="max_turns" | "budget" as why):
                 raise Over(why, body.text)
             case _:
-                raise _Off  # the recorded session died while it asked
+                raise self._tape.off()  # the recorded session died while it asked
 
     async def _broken(self, body: Broke, request: Request) -> AsyncGenerator[Event]:
         if body.kind == EMPTY_SUMMARY and body.usage is not None:
@@ -284,7 +300,7 @@ class _Player:
                 raise InvalidRequest(_text(used))
             together = used.decision == STOPPED and _text(used) == INTERRUPTED
             return Action(tool=name, command=call.id, writes=not together)
-        raise _Off
+        raise self._tape.off()
 
     def _open_calls(self) -> list[ToolCall]:
         branch = self._log.branch()
@@ -298,7 +314,7 @@ class _Player:
         """What was decided then."""
         used = self._tape.used(action.command or "")
         if used is None:
-            raise _Off
+            raise self._tape.off()
         if isinstance(used.decision, Allow):
             return used.decision
         if used.decision == STOPPED:
@@ -318,7 +334,7 @@ class _Player:
         del action, ask
         used = self._tape.used(call.id)
         if used is None:
-            raise _Off
+            raise self._tape.off()
         if _text(used) == NOT_RUN:
             await self._interrupted()
         return Reply(allowed=False, words=_text(used).partition(_SAYS)[2])
@@ -326,13 +342,13 @@ class _Player:
     async def choose(self, question: str, options: tuple[str, ...]) -> str:
         """Tools answer from the tape, and ask nobody."""
         del question, options
-        raise _Off
+        raise self._tape.off()
 
     async def run(self, use: Use) -> Outcome:
         """What a tool answered then."""
         used = self._tape.used(use.id)
         if used is None:
-            raise _Off
+            raise self._tape.off()
         if _text(used) == INTERRUPTED:
             await self._interrupted()
         return Outcome(used.result.parts, used.result.is_error, used.detail, used.note)

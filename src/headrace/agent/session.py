@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Literal
 
 from headrace.agent import compaction
@@ -20,6 +21,7 @@ from headrace.agent.entries import (
     Turned,
     Used,
 )
+from headrace.agent.failures import told
 from headrace.agent.log import Log
 from headrace.agent.loop import Loop, text_of, words_of
 from headrace.agent.parts import Limits, Policy, Snapshots, Spent
@@ -28,7 +30,7 @@ from headrace.agent.prompt import begun_of, compaction_of
 from headrace.agent.stopper import Interrupted, Stopper
 from headrace.agent.tools import Tool
 from headrace.core.clock import Clock
-from headrace.core.errors import ConfigError, Conflict, InvalidRequest, NotFound
+from headrace.core.errors import ConfigError, Conflict, InvalidRequest, NotFound, StoreError
 from headrace.core.messages import Message
 from headrace.ledger.prices import Rates
 
@@ -127,19 +129,29 @@ class Session:
         Raises:
             Conflict: A turn is running; `queue` is for that.
             StoreError: The log cannot be written.
+            Exception: What nobody expected; its turn ended as `failed`.
         """
         stopper = self._begin_work()
         try:
             why, text = await self._loop.run(text_of(said), stopper)
         except Interrupted:
             why, text = "interrupted", ""
-        except asyncio.CancelledError:
-            self._append(Turned("interrupted"))
+        except BaseException as error:
+            by_hand = isinstance(error, asyncio.CancelledError | KeyboardInterrupt)
+            with suppress(StoreError):  # it may be the log that failed
+                self._end("interrupted" if by_hand else "failed", "" if by_hand else told(error))
             raise
         finally:
             self._stopper = None
-        self._append(Turned(why, text))
+        self._end(why, text)
         return why
+
+    def _end(self, why: End, text: str) -> None:
+        """Write how the turn ended; what was said meanwhile and not told is not lost."""
+        self._append(Turned(why, text))
+        if self._waiting:
+            words = " / ".join(self.queued())
+            self._emit(Noticed(f"not told yet, the next turn begins with it: {words}", "warning"))
 
     @property
     def running(self) -> bool:
@@ -326,7 +338,10 @@ class Session:
 
     def _emit(self, progress: Progress) -> None:
         for listener in tuple(self._listeners):
-            listener(progress)
+            try:
+                listener(progress)
+            except Exception as error:  # noqa: BLE001 - a face that breaks may not break the work
+                told(error)
 
     def notice(self, text: str) -> None:
         """Tell every face something."""
