@@ -5,11 +5,14 @@ import importlib.util
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+
+from support.running import running, write_script
 
 BENCH = Path(__file__).parents[1] / "bench" / "coding"
 SIZES = {"develop": 15, "sealed": 25}
@@ -138,3 +141,21 @@ def test_the_paired_test_is_the_exact_one():
     assert results.mcnemar(5, 0) == pytest.approx(0.0625)
     assert results.mcnemar(1, 9) == pytest.approx(22 / 1024)
     assert results.mcnemar(4, 4) == 1
+
+
+def test_tokens_are_those_of_the_runs_own_key(tmp_path: Path):
+    server = _load("server")
+    script = write_script(tmp_path / "script.json", {"turns": []})
+    begun_ns = time.time_ns()
+    with running(tmp_path / "data", script) as started:
+        with server.serving("scripted", started.data, None) as ours:
+            pass
+        with server.serving("scripted", started.data, None) as theirs:
+            pass
+        for served in (theirs, ours, theirs):
+            assert server.complete(served, "Hello.", max_tokens=9, s_max=30) == "Hello."
+        found = server.spent(ours, begun_ns, time.time_ns())
+        assert (found.calls, server.spent(theirs, begun_ns, time.time_ns()).calls) == (1, 2)
+        assert found.input > 0
+        assert found.output > 0
+        assert server.spent(ours, begun_ns, begun_ns).calls == 0

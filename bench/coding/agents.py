@@ -91,7 +91,9 @@ def headrace(setting: Setting) -> Ended:
     """`headrace code -p`; its commands run in its own sandbox, so it need not ask."""
     command = [*HEADRACE, "code", "-p", setting.task.instruction, "--model", setting.served.model]
     command += ["--dangerously-skip-permissions", "--output-format", "stream-json", "--verbose"]
-    return _run(setting, command, {"HEADRACE_DATA": str(setting.served.data)})
+    served = setting.served
+    environment = {"HEADRACE_DATA": str(served.data), "HEADRACE_API_KEY": served.key}
+    return _run(setting, command, environment)
 
 
 def mini_swe_agent(setting: Setting) -> Ended:

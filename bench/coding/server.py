@@ -18,13 +18,15 @@ HEADRACE = (sys.executable, "-m", "headrace")
 UNASKED = ("--yes", "--no-browser", "--port", "0")
 START_S_MAX = 300.0
 RECEIPTS_MAX = 1000
+END_S_MAX = 10.0
 
 
 class Served(msgspec.Struct, frozen=True):
-    """Where agents reach the model, and its name there."""
+    """Where agents reach the model, and its name there; `key` is this run's own."""
 
     url: str
     key: str
+    key_id: str
     model: str
     data: Path
 
@@ -74,9 +76,10 @@ def serving(model: str, data: Path, threads: int | None) -> Generator[Served]:
             if process.poll() is not None or time.monotonic() > give_up:
                 raise SystemExit("headrace up did not start")
             time.sleep(0.1)
-    made = _headrace("keys", "create", "bench", "--purpose", "bench", "--json", data=data)
     try:
-        yield Served(run.url, msgspec.json.decode(made)["secret"], name, data)
+        made = _headrace("keys", "create", "bench", "--purpose", "bench", "--json", data=data)
+        key = msgspec.json.decode(made)
+        yield Served(run.url, key["secret"], key["id"], name, data)
     finally:
         if process is not None:
             process.send_signal(signal.SIGINT)
@@ -105,14 +108,23 @@ def complete(served: Served, prompt: str, *, max_tokens: int, s_max: float) -> s
 
 
 def spent(served: Served, begun_ns: int, ended_ns: int) -> Spent:
-    """What the calls begun in a span of time used; nothing else may use the server then."""
+    """What the calls used that this run's key began in a span of time."""
+    give_up = time.monotonic() + END_S_MAX
+    while None in (each := _usages(served, begun_ns, ended_ns)) and time.monotonic() < give_up:
+        time.sleep(0.2)  # an agent that was cut off left a call, which is about to end
+    known = [usage for usage in each if usage is not None]
+    return Spent(
+        len(each),
+        sum(usage["input"] for usage in known),
+        sum(usage["cached"] for usage in known),
+        sum(usage["output"] for usage in known),
+    )
+
+
+def _usages(served: Served, begun_ns: int, ended_ns: int) -> list[dict[str, int] | None]:
     shown = _headrace("receipts", "--json", "--limit", str(RECEIPTS_MAX), data=served.data)
-    total = Spent()
-    for receipt in msgspec.json.decode(shown)["receipts"]:
-        if begun_ns <= receipt["started_ns"] <= ended_ns:
-            usage = receipt["usage"]
-            total.calls += 1
-            total.input += usage["input"]
-            total.cached += usage["cached"]
-            total.output += usage["output"]
-    return total
+    return [
+        receipt["usage"]
+        for receipt in msgspec.json.decode(shown)["receipts"]
+        if receipt["key_id"] == served.key_id and begun_ns <= receipt["started_ns"] <= ended_ns
+    ]
