@@ -1,4 +1,5 @@
 import errno
+import itertools
 import os
 import stat
 import subprocess
@@ -159,6 +160,11 @@ def test_no_race_of_links_leads_out(workspace: Workspace):
         ".env\u200brc",
         ".g\u200cit/config",
         "GIT~1/config",
+        ".husky/pre-commit",
+        ".devcontainer.json",
+        ".devcontainer/devcontainer.json",
+        ".pre-commit-config.yaml",
+        ".Envrc",
         ".\uff47it/config",
         ".idea./x",
     ],
@@ -169,6 +175,93 @@ def test_protected_names_are_not_written(workspace: Workspace, path: str):
     with pytest.raises(Forbidden, match="protected"):
         workspace.delete(path)
     assert not names(workspace.root)
+
+
+GIT_PARTS = ["HEAD", "objects/a", "refs/heads/a", "config"]
+
+
+def obeys(folder: Path, ran: Path) -> bool:
+    subprocess.run(["git", "status"], cwd=folder, capture_output=True, check=False)
+    return ran.exists()
+
+
+def test_a_git_directory_made_by_hand_is_one_to_git(tmp_path: Path):
+    for name in GIT_PARTS:
+        (tmp_path / "x" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "x" / name).write_bytes(git_part(name, tmp_path / "ran"))
+    assert obeys(tmp_path / "x", tmp_path / "ran")
+
+
+def git_part(name: str, ran: Path) -> bytes:
+    settings = "[core]\nrepositoryformatversion = 0\nbare = false\nworktree = .\n"
+    settings += f'fsmonitor = "touch {ran}; false"\n'
+    return {"HEAD": b"ref: refs/heads/main\n", "config": settings.encode()}.get(name, b"")
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(GIT_PARTS)))
+@pytest.mark.parametrize("folder", ["x/", ""])
+def test_no_git_directory_is_made_by_hand(
+    workspace: Workspace, order: tuple[str, ...], folder: str
+):
+    ran = workspace.root.parent / "ran"
+    refused = 0
+    for name in order:
+        try:
+            workspace.write(folder + name, git_part(name, ran))
+        except Forbidden:
+            refused += 1
+    assert refused
+    assert not obeys(workspace.root / folder, ran)
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted"),
+    [
+        (("head", "Objects/x", "REFS/x"), "Config"),
+        (("HEAD", "objects/x"), "Refs/x"),
+        (("objects/x", "refs/x"), "h\u200bead"),
+        (("HEAD",), "commondir"),
+        (("commondir",), "HEAD"),
+        (("HEAD", "objects/x", "refs/x"), "hooks/post-checkout"),
+        (("HEAD", "objects/x", "refs/x"), "info/attributes"),
+        (("HEAD", "objects/x", "refs/x"), "modules/a/config"),
+    ],
+)
+def test_git_directories_are_protected_whatever_their_names(
+    workspace: Workspace, there: tuple[str, ...], wanted: str
+):
+    for name in there:
+        (workspace.root / "a/b" / name).parent.mkdir(parents=True, exist_ok=True)
+        (workspace.root / "a/b" / name).write_text("x")
+    with pytest.raises(Forbidden, match="git directory"):
+        workspace.write(f"a/b/{wanted}", b"x")
+    workspace.write("a/b/src/f.py", b"x")  # worktrees stand in bare repositories
+    workspace.write("a/config", b"x")
+
+
+def test_what_protected_links_lead_to_is_protected(workspace: Workspace):
+    root = workspace.root
+    for name in ("cfg/code/tasks.json", "tools/hook", "deep/real/x", "free/f"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("x")
+    (root / ".git/hooks").mkdir(parents=True)
+    (root / "pkg/.claude").mkdir(parents=True)
+    (root / ".vscode").symlink_to("cfg/code")
+    (root / ".git/hooks/pre-commit").symlink_to("../../tools/hook")
+    (root / "pkg/.claude/settings.json").symlink_to("../../cfg/new.json")
+    (root / ".idea").symlink_to("step")
+    (root / "step").symlink_to("by/real")
+    (root / "by").symlink_to("deep")
+    for path in (
+        "cfg/code/tasks.json", "CFG/Code/more.json", "tools/hook", "cfg/new.json",
+        "deep/real/x", "by/real/x", "step/x",
+    ):  # fmt: skip
+        with pytest.raises(Forbidden, match="leads there"):
+            workspace.write(path, b"pwn")
+    with pytest.raises(Forbidden):
+        workspace.delete("step")
+    for path in ("cfg/other", "tools/hooks", "free/f", "deep/f"):
+        workspace.write(path, b"y")
 
 
 def test_names_that_only_look_alike_are_free():

@@ -7,8 +7,8 @@ descriptor of its root that was opened at the start, never by a name that was ch
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal, NamedTuple, NoReturn
 
@@ -16,6 +16,7 @@ import msgspec
 
 from headrace.core.errors import Conflict, Forbidden, InvalidRequest, NotFound, TooLarge
 from headrace.safety.beneath import FOLDER, open_beneath
+from headrace.safety.obeyed import Obeyed
 from headrace.safety.protected import protected_part
 
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
@@ -79,6 +80,7 @@ class Workspace:
         except BaseException:
             self.close()
             raise
+        self._obeyed = Obeyed([each.path for each in self._roots if each.writable])
 
     @property
     def root(self) -> Path:
@@ -146,41 +148,23 @@ class Workspace:
             Conflict: The disk is full, or the file system read-only.
         """
         place = self._to_change(path)
-        parent, _, name = place.path.rpartition("/")
-        folder = _open_folder(place, parent, create=True)
-        try:
+        with _parent(place, create=True) as (folder, name):
             _replace(folder, name, data, _mode_there(folder, name, place) or mode)
-        except OSError as error:
-            _refuse(error, place)
-        finally:
-            os.close(folder)
 
     def delete(self, path: str) -> None:
         """Remove a file, or a link itself. Raises as `write` does, and NotFound."""
         place = self._to_change(path)
-        parent, _, name = place.path.rpartition("/")
-        folder = _open_folder(place, parent, create=False)
-        try:
+        with _parent(place) as (folder, name):
             status = os.stat(name, dir_fd=folder, follow_symlinks=False)
             if not stat.S_ISREG(status.st_mode) and not stat.S_ISLNK(status.st_mode):
                 raise InvalidRequest(f"{place.shown} is {_what(status.st_mode)}, not a file")
             os.unlink(name, dir_fd=folder)
-        except OSError as error:
-            _refuse(error, place)
-        finally:
-            os.close(folder)
 
     def stat(self, path: str) -> Status:
         """What stands there; a link is told, not followed. Raises as `read` does."""
         place = self._place(path)
-        parent, _, name = place.path.rpartition("/")
-        folder = _open_folder(place, parent, create=False)
-        try:
+        with _parent(place) as (folder, name):
             status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        except OSError as error:
-            _refuse(error, place)
-        finally:
-            os.close(folder)
         return Status(_kind(status.st_mode), status.st_size, status.st_mode, status.st_mtime_ns)
 
     def walk(self, path: str = ".", *, skip: frozenset[str] = frozenset()) -> Iterator[Found]:
@@ -197,7 +181,7 @@ class Workspace:
             NotFound: There is no such folder.
         """
         place = self._place(path)
-        fd = _open_folder(place, place.path, create=False)
+        fd = _open_folder(place, place.path)
         yield from _walk(fd, "", skip | {".git"}, _DEPTH_MAX)
 
     def _to_change(self, path: str) -> _Place:
@@ -212,6 +196,8 @@ class Workspace:
                 f"{place.shown}: {part} is protected, since other programs act on it",
                 hint="only the user changes it, by hand",
             )
+        if why := self._obeyed.why(place.root.fd, place.root.path, place.path):
+            raise Forbidden(f"{place.shown}: {why}", hint="only the user changes it, by hand")
         return place
 
     def _place(self, path: str) -> _Place:
@@ -271,7 +257,20 @@ def _open(place: _Place, flags: int) -> int:
         _refuse(error, place)
 
 
-def _open_folder(place: _Place, path: str, *, create: bool) -> int:
+@contextmanager
+def _parent(place: _Place, *, create: bool = False) -> Generator[tuple[int, str]]:
+    """The folder that holds a place, open, and the place's name in it."""
+    parent, _, name = place.path.rpartition("/")
+    folder = _open_folder(place, parent, create=create)
+    try:
+        yield folder, name
+    except OSError as error:
+        _refuse(error, place)
+    finally:
+        os.close(folder)
+
+
+def _open_folder(place: _Place, path: str, *, create: bool = False) -> int:
     """A descriptor of a folder in the place's root that may be scanned."""
     try:
         return open_beneath(place.root.fd, path or ".", FOLDER)
