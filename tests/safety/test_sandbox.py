@@ -39,6 +39,9 @@ async def test_useful_commands_work(world: World, name: str):
     assert (ran.status, ran.head.strip(), ran.blocked) == (0, b"ok", ()), ran
 
 
+MADE = ("a/kept", "new/kept", "new/secret")
+
+
 async def test_a_commit_bears_the_users_name(world: World):
     config = '[user]\n\tname = A \\"B\\" C\n\temail = a@b\n[x]\ny = z\n'
     (world.home / ".gitconfig").write_text(config)
@@ -256,6 +259,53 @@ async def test_what_the_policy_shows_is_there(world: World):
     assert ran.head.startswith(f"{SECRET}docsmore".encode())
     assert (world.base / "more/g").exists()
     assert not (world.base / "docs/g").exists()
+
+
+async def test_what_deny_rules_name_is_shut(world: World):
+    for name in ("a/hidden", "a/kept", "folder/x/y", "held/x"):
+        (world.ws / name).parent.mkdir(parents=True, exist_ok=True)
+        (world.ws / name).write_text(SECRET)
+    (world.ws / "link").symlink_to("a")
+    sandbox = world.sandbox(
+        hidden_paths=tuple(
+            f"{world.ws}/{each}" for each in ("link/hidden", "folder", "folder/x", "new/secret")
+        ),
+        kept_paths=tuple(f"{world.ws}/{each}" for each in ("a/kept", "held", "new/kept")),
+    )
+    ran = await sandbox.run("cat a/hidden || mv a b; ls folder; cat folder/x/y; cat b/hidden")
+    assert SECRET.encode() not in ran.head
+    assert ran.blocked == ("link/hidden is shut to commands by a deny rule",)
+    ran = await sandbox.run("cat b/hidden; echo x > b/kept")
+    assert SECRET.encode() not in ran.head
+    assert ran.status != 0
+    ran = await sandbox.run("mv b a; cat a/kept; echo x > a/kept")
+    assert ran.head.startswith(SECRET.encode())
+    assert ran.blocked == ("a/kept is shut to commands by a deny rule",)
+    ran = await sandbox.run(
+        "cat held/x; echo x > held/y; echo x > held/x; echo x > folder/z; echo x > a/hidden;"
+        " chmod 700 folder; rm a/hidden a/kept; ln a/hidden h; mkdir new; echo x > new/kept;"
+        " echo x > new/secret; mv a b; mkdir a; echo x > a/kept"
+    )
+    made = [line.partition(": moved to")[0] for line in ran.blocked[:3]]
+    assert made == [f"made {each}, which a deny rule names" for each in MADE], ran
+    assert [(world.ws / each).exists() for each in ("h", *MADE)] == [False] * 4
+    assert (world.ws / "b/kept").read_text() == (world.ws / "b/hidden").read_text() == SECRET
+    assert (world.ws / "held/x").read_text() == (world.ws / "folder/x/y").read_text() == SECRET
+    assert sorted(os.listdir(world.ws / "held")) == ["x"]  # noqa: PTH208 - names only
+    await sandbox.close()
+
+
+async def test_what_is_hidden_may_lie_anywhere(world: World):
+    (world.base / "docs").mkdir()
+    (world.base / "docs/x").write_text(SECRET)
+    paths = (f"{world.base}/docs/x", "/etc/hostname", f"{world.home}/.ssh", "/none/there")
+    ran = await world.held(
+        f"cat {world.base}/docs/x; cat /etc/hostname; true",
+        read_roots=(world.base / "docs",),
+        hidden_paths=paths,
+    )
+    assert ran.status == 0
+    assert ran.head.count(b"Permission denied") == 2
 
 
 async def test_sockets_in_files_on_request(world: World):

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from headrace.safety.protected import PROTECTED_NAMES
-from headrace.safety.sandbox.inventory import Inventory, new_in
+from headrace.safety.sandbox.inventory import Inventory
 from headrace.safety.sandbox.probe import probe
 from headrace.safety.sandbox.quarantine import remove
 from headrace.safety.sandbox.seatbelt import profile
 from headrace.safety.sandbox.seccomp import program
+from headrace.safety.sandbox.seen import new_in
 from support.sandbox_world import World, git
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -108,9 +109,9 @@ def test_the_profile_for_macos(port: int | None):
         writable=['/Users/u/pro"ject', "/private/tmp/x"],
         readable=["/Users/u/docs"],
         home="/Users/u",
-        kept=['/Users/u/pro"ject/.vscode'],
+        kept=['/Users/u/pro"ject/.vscode', '/Users/u/pro"ject/a/b/.idea'],
         pinned=['/Users/u/pro"ject/.git'],
-        hidden=['/Users/u/pro"ject/.env'],
+        hidden=['/Users/u/pro"ject/.env', '/Users/u/pro"ject/a/.env', "/Users/v/x"],
         protected_names=[".vscode", ".mcp.json"],
         proxy_port=port,
     )

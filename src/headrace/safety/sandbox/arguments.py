@@ -20,10 +20,11 @@ class Mounts(msgspec.Struct, frozen=True, kw_only=True):
         readable: Further roots that can be read.
         kept: In the roots: stay as they are.
         pinned: In the roots: folders that can be written but not renamed, such as `.git`.
-        hidden: In the roots: cannot be read.
+        hidden: Files and folders that cannot be read, with whether each is a folder.
         temporary: The folder that is `/tmp` inside.
         outputs: The folder with whole outputs of earlier commands, to read; None: not shown.
         blank: A file without permissions, to cover what is hidden.
+        void: Likewise an empty folder.
         extra: Files to show read-only, each with its place inside.
     """
 
@@ -31,10 +32,11 @@ class Mounts(msgspec.Struct, frozen=True, kw_only=True):
     readable: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     pinned: tuple[str, ...] = ()
-    hidden: tuple[str, ...] = ()
+    hidden: tuple[tuple[str, bool], ...] = ()
     temporary: str
     outputs: str | None
     blank: str
+    void: str
     extra: tuple[tuple[str, str], ...] = ()
 
 
@@ -94,8 +96,8 @@ def _roots(mounts: Mounts) -> list[str]:
     inner = dict.fromkeys(mounts.pinned, "--bind") | dict.fromkeys(mounts.kept, "--ro-bind")
     for path, how in sorted(inner.items()):
         words += [how, path, path]
-    for path in mounts.hidden:
-        words += ["--ro-bind", mounts.blank, path]
+    for path, is_folder in mounts.hidden:
+        words += ["--ro-bind", mounts.void if is_folder else mounts.blank, path]
     return words
 
 

@@ -8,14 +8,13 @@ only if its change time moved, which no program can set back.
 import os
 import stat
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-import msgspec
-
 from headrace.safety.protected import GIT_PROTECTED_NAMES, folded, is_secret
+from headrace.safety.sandbox.denied import Denied
 from headrace.safety.sandbox.quarantine import reopen
+from headrace.safety.sandbox.seen import Folder, Identity, Seen, identity_of
 
 _HEADS = {"HEAD", "head"}
 _GIT_BULK = frozenset({"objects", "refs", "logs", "lfs"})  # hold nothing that git acts on
@@ -27,52 +26,26 @@ _COARSE_NS, _COARSE_SETTLED_NS = 1_000_000, 2_000_000_000
 _DEPTH_MAX = 200
 _OWNER_MAY_LOOK = 0o500
 
-Identity = tuple[int, int, bool]  # device, inode, whether a link
-
-
-class _Folder(msgspec.Struct):
-    """A folder as it was last listed; names in it only."""
-
-    identity: Identity
-    stamp: tuple[int, int, int] = (0, 0, 0)
-    folders: list[str] = []
-    protected: list[str] = []
-    secrets: list[str] = []
-    is_git: bool = False
-
-
-class Seen(msgspec.Struct, frozen=True):
-    """What one look found, by absolute path, each with its identity.
-
-    Attributes:
-        protected: Names that must stay as they are, those in git directories among them.
-        git: Git directories, whatever their names.
-        secrets: Files that commands may not read.
-        closed: Folders that their owner, who we are, cannot look into.
-        reopened: Those that were closed and were opened to be looked into.
-        folders: All folders that there were.
-    """
-
-    protected: dict[str, Identity]
-    git: dict[str, Identity]
-    secrets: dict[str, Identity]
-    closed: dict[str, Identity]
-    reopened: list[str]
-    folders: Mapping[str, _Folder]
-
-    def has(self, folder: str, identity: Identity) -> bool:
-        """Whether this very folder was at this path."""
-        known = self.folders.get(folder)
-        return known is not None and known.identity == identity
-
 
 class Inventory:
-    """Looks through roots again and again, cheaply."""
+    """Looks through roots again and again, cheaply.
 
-    def __init__(self, roots: tuple[Path, ...], protected_names: frozenset[str]) -> None:
+    Args:
+        roots: Where commands can write.
+        protected_names: Names that must stay as they are.
+        denied: Paths that must; None: there are none.
+    """
+
+    def __init__(
+        self,
+        roots: tuple[Path, ...],
+        protected_names: frozenset[str],
+        denied: Denied | None = None,
+    ) -> None:
+        self._denied = denied
         self._roots = [os.fspath(root) for root in roots]
         self._names = protected_names | {".git"}
-        self._known: dict[str, _Folder] = {}
+        self._known: dict[str, Folder] = {}
 
     def look(self, before: Seen | None = None) -> Seen:
         """Find everything anew.
@@ -80,24 +53,18 @@ class Inventory:
         A folder without the owner's right to read or to enter could hide what is in it. One that
         is no other than `before` is left alone; with `before`, others get those rights first.
         """
-        known: dict[str, _Folder] = {}
-        seen = Seen({}, {}, {}, {}, [], known)
+        known: dict[str, Folder] = {}
+        seen = Seen({}, {}, {}, {}, {}, [], known)
         stack = [(root, False, False, _DEPTH_MAX) for root in self._roots]
         while stack:
             path, in_git, in_package, depth = stack.pop()
-            try:
-                status = os.lstat(path)
-                if not stat.S_ISDIR(status.st_mode):
-                    continue
-                if _is_closed(status) and not self._reopened(path, status, before, seen):
-                    continue
-                folder = self._folder(path, status)
-            except OSError:
+            folder = self._at(path, before, seen)
+            if folder is None:
                 continue
             known[path] = folder
             is_git = folder.is_git
             if is_git:
-                seen.git[path] = _identity(status)
+                seen.git[path] = folder.identity
                 _add_all(path, _git_names(path), seen.protected)
             if not in_git and not in_package:
                 _add_all(path, folder.protected, seen.protected)
@@ -108,10 +75,21 @@ class Inventory:
                         inside = in_package or name in _PACKAGES
                         stack.append((f"{path}/{name}", in_git or is_git, inside, depth - 1))
         self._known = known
+        if self._denied is not None:
+            seen.denied.update(self._denied.find(known))
         return seen
 
+    def _at(self, path: str, before: Seen | None, seen: Seen) -> Folder | None:
+        with suppress(OSError):
+            status = os.lstat(path)
+            if stat.S_ISDIR(status.st_mode) and (
+                not _is_closed(status) or self._reopened(path, status, before, seen)
+            ):
+                return self._folder(path, status)
+        return None
+
     def _reopened(self, path: str, status: os.stat_result, before: Seen | None, seen: Seen) -> bool:
-        identity = _identity(status)
+        identity = identity_of(status)
         if before is None or identity in before.closed.values():
             seen.closed[path] = identity
             return False
@@ -119,23 +97,21 @@ class Inventory:
         seen.reopened.append(path)
         return True
 
-    def _folder(self, path: str, status: os.stat_result) -> _Folder:
+    def _folder(self, path: str, status: os.stat_result) -> Folder:
         stamp = (status.st_ino, status.st_ctime_ns, status.st_mtime_ns)
         known = self._known.get(path)
         if known is not None and known.stamp == stamp:
             return known
-        now_ns = (
-            time.time_ns()
-        )  # compared with the file system's stamps, which no clock of ours sets
-        folder = self._list(path, _identity(status))
+        now_ns = time.time_ns()  # as the file system's stamps, which no clock of ours sets
+        folder = self._list(path, identity_of(status))
         coarse = status.st_ctime_ns % _COARSE_NS == 0
         settled_ns = _COARSE_SETTLED_NS if coarse else _SETTLED_NS
         if status.st_ctime_ns + settled_ns < now_ns:
             folder.stamp = stamp
         return folder
 
-    def _list(self, path: str, identity: Identity) -> _Folder:
-        folder = _Folder(identity)
+    def _list(self, path: str, identity: Identity) -> Folder:
+        folder = Folder(identity)
         names: set[str] = set()
         with os.scandir(path) as entries:
             for entry in entries:
@@ -159,39 +135,6 @@ class Inventory:
         return plain in self._names or plain.startswith("git~")
 
 
-def new_in(before: Seen, after: Seen) -> list[str]:
-    """Protected names and git directories that were not there before, outermost first.
-
-    What was there under another name is not new: a folder that holds it was renamed. What was
-    replaced in its place was replaced by somebody else, since commands find it under a mount;
-    only where a folder above it is another one did a command put it there.
-    """
-    fresh: list[str] = []
-    for old, now in ((before.git, after.git), (before.protected, after.protected)):
-        had = set(old.values())
-        for path, identity in now.items():
-            if identity == old.get(path):
-                continue
-            is_new = identity not in had and (path not in old or _moved(path, before, after))
-            if identity[2] or is_new:
-                fresh.append(path)
-    found: list[str] = []
-    for path in sorted(set(fresh)):
-        if not any(path.startswith(f"{outer}/") for outer in found):
-            found.append(path)
-    return found
-
-
-def _moved(path: str, before: Seen, after: Seen) -> bool:
-    """Whether some folder above a path is not the one that was there."""
-    above = path.rpartition("/")[0]
-    while above in after.folders:
-        if not before.has(above, after.folders[above].identity):
-            return True
-        above = above.rpartition("/")[0]
-    return False
-
-
 def _is_closed(status: os.stat_result) -> bool:
     own = status.st_uid == os.geteuid() != 0
     return own and status.st_mode & _OWNER_MAY_LOOK != _OWNER_MAY_LOOK
@@ -208,9 +151,4 @@ def _git_names(path: str) -> list[str]:
 def _add_all(folder: str, names: list[str], into: dict[str, Identity]) -> None:
     for name in names:
         with suppress(OSError):
-            status = os.lstat(f"{folder}/{name}")
-            into[f"{folder}/{name}"] = _identity(status)
-
-
-def _identity(status: os.stat_result) -> Identity:
-    return status.st_dev, status.st_ino, stat.S_ISLNK(status.st_mode)
+            into[f"{folder}/{name}"] = identity_of(os.lstat(f"{folder}/{name}"))

@@ -44,6 +44,9 @@ class SandboxPolicy(msgspec.Struct, frozen=True, kw_only=True):
         network_hosts: Whom commands may reach, by HTTP and HTTPS through a checking proxy:
             `example.org`, `*.example.org`, `example.org:8443`. Empty: no network at all.
         protected_names: Files and folders that stay as they are, wherever they lie in a root.
+        hidden_paths: Files and folders that commands can neither read nor write, absolute; what is
+            not there may appear later.
+        kept_paths: Likewise what they can read but not write; in the writable roots.
         secrets_shown: Whether files such as `.env` in the roots can be read by commands.
         unix_sockets: Whether commands may make sockets in the file system.
         limits: How much one command may use.
@@ -55,6 +58,8 @@ class SandboxPolicy(msgspec.Struct, frozen=True, kw_only=True):
     read_roots: tuple[Path, ...] = ()
     network_hosts: tuple[str, ...] = ()
     protected_names: frozenset[str] = PROTECTED_NAMES
+    hidden_paths: tuple[str, ...] = ()
+    kept_paths: tuple[str, ...] = ()
     secrets_shown: bool = False
     unix_sockets: bool = False
     limits: Limits = Limits()

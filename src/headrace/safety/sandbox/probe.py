@@ -92,6 +92,7 @@ def try_bubblewrap(path: str) -> str | None:
                     temporary=f"{folder}/tmp",  # noqa: S108 - in a folder of our own
                     outputs=None,
                     blank="/dev/null",
+                    void=f"{folder}/root",
                 ),
                 cwd=f"{folder}/root",
                 variables={},

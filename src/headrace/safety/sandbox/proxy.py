@@ -5,7 +5,6 @@ address that it judged. What it cannot read it refuses.
 """
 
 import asyncio
-import ipaddress
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from headrace.core.errors import ConfigError
+from headrace.net.addresses import is_public
 
 _HEAD_BYTES_MAX = 16_384
 _HEAD_WAIT_S = 10
@@ -196,22 +196,6 @@ def parse(head: bytes) -> tuple[Target, bytes | None]:
         *kept,
     ]
     return target, b"\r\n".join(lines) + b"\r\n\r\n"
-
-
-def is_public(address: str) -> bool:
-    """Whether an address lies in the public Internet, also one of IPv4 inside one of IPv6."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(parsed, ipaddress.IPv6Address):
-        inner = parsed.ipv4_mapped or parsed.sixtofour or (parsed.teredo or (None, None))[1]
-        # 64:ff9b::/96 leads to whatever IPv4 address stands in its last 32 bits.
-        if parsed in ipaddress.ip_network("64:ff9b::/96"):
-            inner = ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
-        if inner is not None and not is_public(str(inner)):
-            return False
-    return parsed.is_global and not parsed.is_multicast
 
 
 def _entry(text: str) -> tuple[str, bool, tuple[int, ...]]:

@@ -14,7 +14,12 @@ from headrace.safety.beneath import FOLDER, open_beneath
 _GIT_MARKS = ("HEAD", "head", "commondir", "config")
 
 
-def remove(path: str, roots: tuple[Path, ...], shelf: Path, *, was_there: bool) -> list[str]:
+ACTS = "which other programs act on"
+
+
+def remove(
+    path: str, roots: tuple[Path, ...], shelf: Path, *, was_there: bool, why: str = ACTS
+) -> list[str]:
     """Move it to a place of its own below `shelf`.
 
     Args:
@@ -23,6 +28,7 @@ def remove(path: str, roots: tuple[Path, ...], shelf: Path, *, was_there: bool) 
         shelf: The folder to move to.
         was_there: The folder at `path` is older and only became a git directory: what makes it
             one is moved, not the folder.
+        why: What people are told about it.
 
     Returns:
         One line for each thing moved, or why it could not be.
@@ -30,10 +36,10 @@ def remove(path: str, roots: tuple[Path, ...], shelf: Path, *, was_there: bool) 
     names = [path]
     if was_there:
         names = [f"{path}/{mark}" for mark in _GIT_MARKS if os.path.lexists(f"{path}/{mark}")]
-    return [_remove(name, roots, shelf) for name in names]
+    return [_remove(name, roots, shelf, why) for name in names]
 
 
-def _remove(path: str, roots: tuple[Path, ...], shelf: Path) -> str:
+def _remove(path: str, roots: tuple[Path, ...], shelf: Path, why: str) -> str:
     root = next(root for root in roots if path.startswith(f"{root}/"))
     inside = path.removeprefix(f"{root}/")
     parent, _, name = inside.rpartition("/")
@@ -47,10 +53,10 @@ def _remove(path: str, roots: tuple[Path, ...], shelf: Path) -> str:
             os.close(fd)
     except OSError as error:
         return (
-            f"made {inside}, which other programs act on, and it could not be moved away"
+            f"made {inside}, {why}, and it could not be moved away"
             f" ({error.strerror}): look at it before you use it"
         )
-    return f"made {inside}, which other programs act on: moved to {target}; move it back to keep it"
+    return f"made {inside}, {why}: moved to {target}; move it back to keep it"
 
 
 def open_beneath_root(root: Path, path: str) -> int:

@@ -40,13 +40,15 @@ def explain(
     home: str,
     kept: Sequence[str] = (),
     hidden: Sequence[str] = (),
+    denied: Sequence[str] = (),
     killed_by: KilledBy | None = None,
 ) -> list[str]:
     """The lines for a command that ended with `status` after it printed `output`."""
     lines = _of_kill(killed_by, policy)
     if status == 0 or killed_by is not None:
         return lines
-    lines += _of_files(output, policy, home=home, kept=kept, hidden=hidden)
+    shut = _of_denied(output, policy, denied)
+    lines += shut or _of_files(output, policy, home=home, kept=kept, hidden=hidden)
     if _NETWORK.search(output):
         lines.append(_network(policy))
     if _FAMILY.search(output) and not policy.unix_sockets:
@@ -81,6 +83,18 @@ def _network(policy: SandboxPolicy) -> str:
             " others under sandbox.network.allowedDomains"
         )
     return "the network is off; to allow hosts, name them under sandbox.network.allowedDomains"
+
+
+def _of_denied(output: bytes, policy: SandboxPolicy, denied: Sequence[str]) -> list[str]:
+    if not re.search(
+        rb"Permission denied|Read-only file system|resource busy|EROFS|EACCES", output
+    ):
+        return []
+    return [
+        f"{os.path.relpath(each, policy.workspace)} is shut to commands by a deny rule"
+        for each in denied
+        if _names(output, each)
+    ][:1]
 
 
 def _of_files(

@@ -9,18 +9,20 @@ import msgspec
 from headrace.core.errors import ConfigError, Conflict, Forbidden, InvalidRequest
 from headrace.safety.sandbox.arguments import Mounts, bubblewrap, limited
 from headrace.safety.sandbox.commands import Commands, Finish, check_command
+from headrace.safety.sandbox.denied import Denied
 from headrace.safety.sandbox.git import identity, linked_git
 from headrace.safety.sandbox.ground import check_root, ground
-from headrace.safety.sandbox.inventory import Identity, Inventory, Seen, new_in
+from headrace.safety.sandbox.inventory import Inventory
 from headrace.safety.sandbox.output import Keeper, Ran
 from headrace.safety.sandbox.policy import SandboxPolicy
 from headrace.safety.sandbox.probe import probe
 from headrace.safety.sandbox.process import Child, Launch, OnOutput, begin
 from headrace.safety.sandbox.proxy import Proxy
-from headrace.safety.sandbox.quarantine import plain, remove
+from headrace.safety.sandbox.quarantine import ACTS, plain, remove
 from headrace.safety.sandbox.refusals import explain
 from headrace.safety.sandbox.seatbelt import profile
 from headrace.safety.sandbox.seccomp import program
+from headrace.safety.sandbox.seen import Identity, Seen, new_in
 from headrace.safety.sandbox.state import State, may_enter
 
 _SETUP_FAILED = b"bwrap: "
@@ -62,7 +64,9 @@ class Sandbox(Commands):
         user = self._state.user
         tools = tuple(path for path in self._ground.toolchains if may_enter(Path(path), user))
         self._ground = msgspec.structs.replace(self._ground, toolchains=tools)
-        self._inventory = Inventory(self._writable, policy.protected_names)
+        roots = [str(path) for path in self._writable]
+        self._denied = Denied(policy.kept_paths, policy.hidden_paths, roots)
+        self._inventory = Inventory(self._writable, policy.protected_names, self._denied)
         self._known: Seen | None = None
         self._knows_identity = False
         self._running = 0
@@ -123,11 +127,12 @@ class Sandbox(Commands):
             home=self._ground.home,
             kept=sorted(set(seen.protected) - set(seen.git), key=len, reverse=True),
             hidden=() if self._policy.secrets_shown else tuple(seen.secrets),
+            denied=(*self._policy.hidden_paths, *self._policy.kept_paths),
             killed_by=child.killed_by,
         )
-        return msgspec.structs.replace(ran, blocked=(*removed, *blocked, *self._denied()))
+        return msgspec.structs.replace(ran, blocked=(*removed, *blocked, *self._refused_hosts()))
 
-    def _denied(self) -> list[str]:
+    def _refused_hosts(self) -> list[str]:
         """Hosts that the proxy refused since the last command, in a line."""
         if self._proxy is None or not self._proxy.denied:
             return []
@@ -158,6 +163,7 @@ class Sandbox(Commands):
         return msgspec.structs.replace(
             now,
             protected=_both(known.protected, now.protected),
+            denied=_both(known.denied, now.denied),
             git=_both(known.git, now.git),
             closed=_both(known.closed, now.closed),
             folders=known.folders,
@@ -175,7 +181,8 @@ class Sandbox(Commands):
         for path in new_in(self._known, now):
             identity = now.git.get(path)
             was_there = identity is not None and self._known.has(path, identity)
-            lines += remove(path, self._writable, self._state.shelf, was_there=was_there)
+            why = "which a deny rule names" if path in now.denied else ACTS
+            lines += remove(path, self._writable, self._state.shelf, was_there=was_there, why=why)
         return lines
 
     def _shown(self, path: str) -> str:
@@ -190,9 +197,16 @@ class Sandbox(Commands):
             text = profile(
                 writable=[str(path) for path in (*self._writable, self._state.temporary)],
                 home=self._ground.home,
-                kept=[*(path for path in seen.protected if path not in seen.git), *seen.closed],
+                kept=[
+                    *(path for path in seen.protected if path not in seen.git),
+                    *seen.closed,
+                    *map(os.path.realpath, (*self._policy.kept_paths, *seen.denied)),
+                ],
                 pinned=list(seen.git),
-                hidden=self._hidden(seen),
+                hidden=[
+                    *self._secrets(seen),
+                    *map(os.path.realpath, (*self._policy.hidden_paths, *self._denied.hidden)),
+                ],
                 readable=[str(path) for path in (*self._readable, self._state.outputs)],
                 protected_names=self._policy.protected_names,
             )
@@ -235,7 +249,8 @@ class Sandbox(Commands):
 
     def _mounts(self, seen: Seen) -> Mounts:
         state = self._state
-        kept = [path for path, each in seen.protected.items() if not each[2]]
+        both = {**seen.protected, **seen.denied}
+        kept = [path for path, each in both.items() if not each[2]]
         kept += seen.closed
         pinned = [path for path in seen.git if Path(path) not in self._writable]
         own = os.path.realpath(sys.prefix)
@@ -250,15 +265,32 @@ class Sandbox(Commands):
             readable=tuple(str(path) for path in self._readable),
             kept=tuple(path for path in kept if path not in seen.git),
             pinned=tuple(pinned),
-            hidden=tuple(self._hidden(seen)),
+            hidden=self._hidden(seen),
             temporary=str(state.temporary),
             outputs=None if state.user else str(state.outputs),
             blank=str(state.blank),
+            void=str(state.void),
             extra=tuple(extra),
         )
 
-    def _hidden(self, seen: Seen) -> list[str]:
+    def _secrets(self, seen: Seen) -> list[str]:
         return [] if self._policy.secrets_shown else list(seen.secrets)
+
+    def _hidden(self, seen: Seen) -> tuple[tuple[str, bool], ...]:
+        """What is to be covered and is there, none below another."""
+        shown = (
+            *map(str, (*self._writable, *self._readable)),
+            *self._ground.system,
+            *self._ground.toolchains,
+            str(self._state.outputs),
+        )
+        found = dict.fromkeys(self._secrets(seen), False)
+        named = (*self._policy.hidden_paths, *self._denied.hidden)
+        for path in {os.path.realpath(each) for each in named}:
+            if any(f"{path}/".startswith(f"{each}/") for each in shown) and os.path.exists(path):  # noqa: PTH110 - text is at hand
+                found[path] = os.path.isdir(path)  # noqa: PTH112 - likewise
+        folders = tuple(f"{path}/" for path, is_folder in found.items() if is_folder)
+        return tuple(each for each in found.items() if not each[0].startswith(folders))
 
     def _folder(self, cwd: Path | None) -> str:
         if cwd is None:

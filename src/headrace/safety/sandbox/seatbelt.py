@@ -1,7 +1,7 @@
 """The profile that macOS's `sandbox-exec` holds a command under. Later rules win."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 _HEAD = """(version 1)
 (deny default)
@@ -47,7 +47,7 @@ def profile(
         home: The home folder, which cannot be read.
         kept: Paths that stay as they are.
         pinned: Folders that can be written but neither renamed nor removed, such as `.git`.
-        hidden: Paths that cannot be read.
+        hidden: Paths that can be neither read nor written.
         protected_names: Names that can be written nowhere, in any case of letters.
         proxy_port: The one port of localhost that can be reached; None: there is no network, and
             as no namespace parts a command's own servers from others, none on localhost either.
@@ -59,16 +59,28 @@ def profile(
     lines.append(_rule("allow", "file-write*", writable))
     if hidden:
         lines.append(_rule("deny", "file-read*", hidden))
-    if kept:
-        lines.append(_rule("deny", "file-write*", kept))
-    if pinned:
-        lines.append(_rule("deny", "file-write-unlink", pinned, how="literal"))
+    if kept or hidden:
+        lines.append(_rule("deny", "file-write*", [*kept, *hidden]))
+    # Rules go by paths: who renames a folder above a path gets what is there past its rule.
+    held = dict.fromkeys([*pinned, *_above([*kept, *hidden], writable)])
+    if held:
+        lines.append(_rule("deny", "file-write-unlink", list(held), how="literal"))
     names = "|".join(_SPECIAL.sub(r"\\\1", name) for name in sorted(protected_names))
     lines.append(f'(deny file-write* (regex #"(?i)/({names})(/|$)"))')
     if proxy_port is not None:
         lines.append(f'(allow network-outbound (remote ip "localhost:{proxy_port}"))')
     lines.append(_NEVER)
     return "\n".join(lines) + "\n"
+
+
+def _above(paths: Sequence[str], roots: Sequence[str]) -> Iterator[str]:
+    """The folders between roots and paths below them."""
+    for path in paths:
+        root = next((root for root in roots if path.startswith(f"{root}/")), None)
+        above = path.rpartition("/")[0]
+        while root is not None and above != root:
+            yield above
+            above = above.rpartition("/")[0]
 
 
 def _rule(verdict: str, what: str, paths: Sequence[str], *, how: str = "subpath") -> str:

@@ -24,6 +24,7 @@ class State:
         shelf: What was put into quarantine.
         temporary: The commands' `/tmp`.
         blank: A file without permissions, to cover what is hidden.
+        void: Likewise an empty folder.
         identity: Git settings that say who commits.
         user: User and group that commands run as; None: as we do.
 
@@ -53,9 +54,12 @@ class State:
         self.identity = shared / "gitconfig"
         for each in (self.blank, self.identity):
             each.touch()
-        self.blank.chmod(0)
+        self.void = shared / "void"
+        self.void.mkdir(exist_ok=True)
+        for each in (self.blank, self.void):
+            each.chmod(0)
         if self.user is not None:
-            for each in (shared, self.temporary, self.blank, self.identity):
+            for each in (shared, self.temporary, self.blank, self.void, self.identity):
                 os.chown(each, *self.user)
 
     def write_identity(self, text: str) -> None:
