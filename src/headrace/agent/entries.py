@@ -31,6 +31,7 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True, tag="begun"):
         max_tokens: The most that one answer may have.
         text_calls: Whether tools are described in the prompt and called in text.
         parallel_calls: Whether an answer may hold several calls.
+        guided: Whether a guide leads its turns (`agent/guide.py`).
     """
 
     workspace: str
@@ -43,6 +44,7 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True, tag="begun"):
     max_tokens: int | None = None
     text_calls: bool = False
     parallel_calls: bool = True
+    guided: bool = False
 
 
 class Said(msgspec.Struct, frozen=True, tag="said", omit_defaults=True):
@@ -56,6 +58,7 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True, tag="answered", omit_d
     """The model's answer, whole. `cost_nano` is what the ledger charged, None where unknown.
 
     `written` is what the model wrote, where calls were found in its text or had to be mended.
+    `own`: it is a step of the assistant's program, for which no model was asked.
     """
 
     message: Message
@@ -66,6 +69,7 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True, tag="answered", omit_d
     cost_nano: int | None = None
     first_token_ms: int | None = None
     duration_ms: int | None = None
+    own: bool = False
 
 
 class Broke(msgspec.Struct, frozen=True, kw_only=True, tag="broke", omit_defaults=True):

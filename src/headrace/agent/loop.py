@@ -26,15 +26,16 @@ from headrace.agent.acting import Actor
 from headrace.agent.asking import EMPTY_SUMMARY, Asker, Over, is_empty, understood
 from headrace.agent.entries import Answered, Begun, Body, Broke, Compacted, Entry, Said, Used
 from headrace.agent.failures import told
+from headrace.agent.guide import Act, Finish, Guide
 from headrace.agent.log import Log
 from headrace.agent.measure import Size
 from headrace.agent.parts import Limits
 from headrace.agent.progress import End, Noticed, Progress
 from headrace.agent.prompt import begun_of, request_of
-from headrace.agent.recover import Ready, Recovered
+from headrace.agent.recover import Ready, Recovered, recover
 from headrace.agent.stopper import Stopper
 from headrace.core.events import Failed
-from headrace.core.messages import Message, Text, ToolCall, user
+from headrace.core.messages import Message, Part, Text, ToolCall, user
 from headrace.core.requests import Request
 
 UNREADABLE = "unreadable"
@@ -67,6 +68,7 @@ class Loop:
         emit: Takes progress.
         append: Writes an entry and tells of it.
         next_words: What the user has said meanwhile, in order; it is taken from the queue.
+        guide: Leads the turns of a model that is marked as guided.
     """
 
     def __init__(
@@ -79,7 +81,9 @@ class Loop:
         emit: Callable[[Progress], None],
         append: Callable[[Body], Entry],
         next_words: Callable[[], Message | None],
+        guide: Guide | None = None,
     ) -> None:
+        self._guide = guide
         self.asker = asker
         self.actor = actor
         self._log = log
@@ -123,6 +127,8 @@ class Loop:
         if self._limits.turns_max is not None and turn.asked >= self._limits.turns_max:
             return "max_turns", f"stopped after {turn.asked} model calls"
         begun = begun_of(self._log.branch())
+        if begun.guided and self._guide is not None:
+            return await self._guided(self._guide, begun, turn, stopper)
         request, size = await self._fitting(begun, turn, stopper)
         answered = await self.asker.ask(request, begun, size, stopper)
         turn.asked += 1
@@ -139,6 +145,43 @@ class Loop:
         if found.calls:
             return await self._act(answered, found, rounds, turn, stopper)
         return self._without_calls(answered, turn)
+
+    async def _guided(
+        self, guide: Guide, begun: Begun, turn: Turn, stopper: Stopper
+    ) -> Ended | None:
+        """Steps 2 to 6 of a turn that a guide leads; it watches for repetition itself."""
+        branch = self._log.branch()
+        step = guide.step(branch)
+        if isinstance(step, Finish):
+            if step.why == "done":
+                self._own((Text(step.text),), "end")
+            return step.why, step.text
+        if isinstance(step, Act):
+            said = (Text(step.text), *step.calls) if step.text else step.calls
+            await self._act_on(self._own(said, "tool_calls"), begun, stopper)
+            return None
+        size = measure.size_of(step.request, ())
+        answered = await self.asker.ask(step.request, begun, size, stopper)
+        turn.asked += 1
+        if isinstance(answered, Failed):
+            turn.squeezed = _SQUEEZES_MAX  # a guide's request has nothing to summarise
+            return await self._failed(answered, turn, stopper)
+        message = guide.read(branch, answered.message)
+        answered = msgspec.structs.replace(answered, message=message, written=answered.message)
+        self._append(answered)
+        await self._act_on(answered, begun, stopper)
+        return None
+
+    def _own(self, parts: tuple[Part, ...], stop: str) -> Answered:
+        """A step of the program, written like an answer."""
+        answered = Answered(message=Message("assistant", parts), stop=stop, cost_nano=0, own=True)
+        self._append(answered)
+        return answered
+
+    async def _act_on(self, answered: Answered, begun: Begun, stopper: Stopper) -> None:
+        found = recover(answered.message, begun.tools, cut=False, first_id=1)
+        if found.calls:
+            await self.actor.act(found.calls, stopper)
 
     def _not_understood(self, answered: Answered, text: str) -> Ended:
         usage, cost_nano = answered.usage, answered.cost_nano

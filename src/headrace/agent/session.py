@@ -22,6 +22,7 @@ from headrace.agent.entries import (
     Used,
 )
 from headrace.agent.failures import told
+from headrace.agent.guide import Guide
 from headrace.agent.log import Log
 from headrace.agent.loop import Loop, text_of, words_of
 from headrace.agent.parts import Limits, Policy, Snapshots, Spent
@@ -30,7 +31,14 @@ from headrace.agent.prompt import begun_of, compaction_of
 from headrace.agent.stopper import Interrupted, Stopper
 from headrace.agent.tools import Tool
 from headrace.core.clock import Clock
-from headrace.core.errors import ConfigError, Conflict, InvalidRequest, NotFound, StoreError
+from headrace.core.errors import (
+    BudgetSpent,
+    ConfigError,
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    StoreError,
+)
 from headrace.core.messages import Message
 from headrace.ledger.prices import Rates
 
@@ -50,6 +58,7 @@ class Session:
         rates: What tokens cost; without, a budget is refused.
         prefill_tokens_s: The model's speed of reading, where it was measured.
         sleep: How to wait before a retry.
+        guide: Leads the turns of a model that cannot explore.
 
     Raises:
         ConfigError: There is a budget, but nobody knows what tokens cost.
@@ -69,6 +78,7 @@ class Session:
         rates: Rates | None = None,
         prefill_tokens_s: float | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        guide: Guide | None = None,
     ) -> None:
         limits = limits or Limits()
         if limits.budget_nano is not None and rates is None:
@@ -103,6 +113,7 @@ class Session:
             emit=self._emit,
             append=self._append,
             next_words=lambda: self._waiting.popleft() if self._waiting else None,
+            guide=guide,
         )
 
     def begin(
@@ -192,15 +203,21 @@ class Session:
         return lambda: self._listeners.remove(listener)
 
     async def compact(self, instructions: str = "") -> Compacted | None:
-        """Have what is older summarised; None where there is nothing to summarise, or no summary.
+        """Have what is older summarised; None where it was interrupted, or no summary came of it.
 
         Raises:
-            Conflict: A turn is running.
+            Conflict: A turn is running, or nothing was answered that could be summarised.
+            BudgetSpent: The budget does not reach for the model call.
         """
         stopper = self._begin_work()
         try:
+            if compaction.plan(self.log.branch(), tail=False) is None:
+                raise Conflict("there is nothing to summarise yet")
             return await self._loop.compact(stopper, instructions, tail=False)
-        except (Interrupted, Over):
+        except Over as over:
+            raise BudgetSpent(over.text) from None
+        except Interrupted:
+            self._emit(Noticed("interrupted: nothing is summarised", "warning"))
             return None
         finally:
             self._stopper = None

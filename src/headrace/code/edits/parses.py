@@ -14,7 +14,7 @@ from headrace.code.edits.lines import Page, indent_of
 from headrace.code.edits.results import Applied, Refused, Result
 
 if TYPE_CHECKING:
-    from tree_sitter import Parser
+    from tree_sitter import Node, Parser
 
 _GRAMMARS = {
     "bash": ("sh", "bash"),
@@ -139,8 +139,25 @@ def _json_error(text: str) -> int | None:
     return None
 
 
+def tree(name: str, text: str) -> "Node | None":
+    """The root of a file's syntax tree; None where there is no grammar for it here.
+
+    Args:
+        name: The file's name; its ending tells the language.
+        text: The whole text.
+    """
+    language = _LANGUAGES.get(name.rpartition(".")[2].lower())
+    if language is None or len(text) > _BYTES_MAX:
+        return None
+    return _root(language, text)
+
+
+def _root(language: str, text: str) -> "Node":
+    return _parser(language).parse(text.encode("utf-8", "surrogateescape")).root_node
+
+
 def _tree_error(language: str, text: str) -> int | None:
-    root = _parser(language).parse(text.encode("utf-8", "surrogateescape")).root_node
+    root = _root(language, text)
     if not root.has_error:
         return None
     node = root

@@ -65,14 +65,7 @@ def replace(before: str | None, text: str) -> Result:
         text: The new text.
     """
     text = text.replace("\r\n", "\n")
-    left_out = next(
-        (
-            (number, line.strip())
-            for number, line in enumerate(text.split("\n"), 1)
-            if _ELISION.fullmatch(line) and line.strip() not in _lines(before)
-        ),
-        None,
-    )
+    left_out = elision(before, text)
     if left_out is not None and before:
         number, line = left_out
         return Refused(
@@ -89,13 +82,18 @@ def replace(before: str | None, text: str) -> Result:
     return Applied(text=text, first_line=first, last_line=last)
 
 
+def elision(before: str | None, text: str) -> tuple[int, str] | None:
+    """The first line of new text that stands for lines left out, with its number from 1."""
+    known = frozenset(line.strip() for line in (before or "").split("\n"))
+    for number, line in enumerate(text.split("\n"), 1):
+        if _ELISION.fullmatch(line) and line.strip() not in known:
+            return number, line.strip()
+    return None
+
+
 def line_count(text: str) -> int:
     """How many lines a text has."""
     return len(split(text)[0])
-
-
-def _lines(text: str | None) -> frozenset[str]:
-    return frozenset(line.strip() for line in (text or "").split("\n"))
 
 
 def _blocks(reply: str) -> list[tuple[str, str, str]]:
