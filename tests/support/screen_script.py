@@ -230,6 +230,10 @@ class ScriptedTalk:
         words = f"allowed={reply.allowed} always={reply.always} words={reply.words}"
         await self.answer(words)
 
+    async def do_later(self) -> None:
+        await asyncio.sleep(0.5)
+        await self.do_ask()
+
     async def do_big(self) -> None:
         call = ToolCall("c6", "Bash", "{}")
         command = "\n".join(f"echo step {n}" for n in range(60))

@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Protocol
 
 from headrace.agent.client import Client
 from headrace.agent.terminal import neutral
@@ -22,19 +23,56 @@ _LOG_BYTES_MAX = 4 * 1024 * 1024
 _TAIL_BYTES = 4_096
 _TAIL_LINES = 12
 _LINE_CHARS = 60
+_TOLD_EVERY_S = 10.0
+
+
+class Watcher(Protocol):
+    """Who hears how a start goes on."""
+
+    def tell(self, text: str) -> None:
+        """A line that stays."""
+        ...
+
+    def waits(self, text: str, seconds: float) -> None:
+        """What is waited for, and for how long by now; the next takes its place. "": no more."""
+        ...
+
+
+class OnStderr:
+    """Tells it on stderr: on one line of a terminal, now and then where it is none."""
+
+    def __init__(self) -> None:
+        self._told_s = 0.0
+
+    def tell(self, text: str) -> None:
+        """A line that stays."""
+        self._write(f"headrace: {text}\n")
+
+    def waits(self, text: str, seconds: float) -> None:
+        """What is waited for."""
+        if sys.stderr.isatty():
+            self._write(f"\r\x1b[K  {seconds:3.0f} s  {text}" if text else "\r\x1b[K")
+        elif text and seconds >= self._told_s + _TOLD_EVERY_S:
+            self._told_s = seconds
+            self._write(f"  {seconds:3.0f} s  {text}\n")
+
+    def _write(self, text: str) -> None:
+        sys.stderr.write(text)
+        sys.stderr.flush()
 
 
 async def find_or_start(
-    data: Path, model: str | None, *, cwd: Path | None = None
+    data: Path, model: str | None, *, cwd: Path | None = None, watcher: Watcher | None = None
 ) -> tuple[RunFile, bool]:
     """The Headrace that runs on this data folder; one is started when there is none.
 
-    What is started outlives us. Progress goes to stderr.
+    What is started outlives us.
 
     Args:
         data: The data folder.
         model: What a new one shall serve; None leaves it to its settings.
         cwd: The folder that a new one starts in, whose `headrace.toml` it reads; None: this one.
+        watcher: Hears how it goes on; None: it is told on stderr.
 
     Returns:
         Its run file, and whether it was started now.
@@ -51,7 +89,8 @@ async def find_or_start(
         run = read_live(data)
         if run is not None:
             return run, False
-        return await _start(data, _logs(data) / "up.log", model, cwd), True
+        log = _logs(data) / "up.log"
+        return await _start(data, log, model, cwd, watcher or OnStderr()), True
 
 
 def _logs(data: Path) -> Path:
@@ -101,23 +140,24 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-async def _start(data: Path, log: Path, model: str | None, cwd: Path | None) -> RunFile:
-    _tell(f"headrace: none is running, starting one in the background (log: {log})\n")
+async def _start(
+    data: Path, log: Path, model: str | None, cwd: Path | None, watcher: Watcher
+) -> RunFile:
+    watcher.tell(f"no Headrace is running, starting one in the background (log: {log})")
     process, log_start = _launch(data, log, model, cwd)
     loop = asyncio.get_running_loop()
     started_s = loop.time()
-    while loop.time() < started_s + _START_S_MAX:
+    while (taken_s := loop.time() - started_s) < _START_S_MAX:
         run = read_live(data)
         if run is not None:
-            _progress("")
-            taken_s = loop.time() - started_s
-            _tell(f"headrace: ready after {taken_s:.0f} s; kill {run.pid} stops it\n")
+            watcher.waits("", taken_s)
+            watcher.tell(f"ready after {taken_s:.0f} s; kill {run.pid} stops it")
             return run
         if process.poll() is not None:
-            _progress("")
+            watcher.waits("", taken_s)
             return await _rival(data, process.returncode, _tail(log, log_start))
         last = _tail(log, log_start).rpartition("\n")[2]
-        _progress(f"  {loop.time() - started_s:3.0f} s  {last[:_LINE_CHARS]}")
+        watcher.waits(last[:_LINE_CHARS] or "starting", taken_s)
         await asyncio.sleep(_POLL_S)
     raise TimedOut(f"headrace up does not get ready; its log is {log}")
 
@@ -173,13 +213,3 @@ def _tail(log: Path, start: int) -> str:
     # Progress bars write over their line; what they wrote last is what counts.
     lines = [line.rstrip("\r").rpartition("\r")[2] for line in text.rstrip().split("\n")]
     return "\n".join(neutral(line) for line in lines[-_TAIL_LINES:])
-
-
-def _progress(text: str) -> None:
-    if sys.stderr.isatty():
-        _tell(f"\r\x1b[K{text}")
-
-
-def _tell(text: str) -> None:
-    sys.stderr.write(text)
-    sys.stderr.flush()

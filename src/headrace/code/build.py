@@ -34,9 +34,10 @@ from headrace.code.instructions import load as load_instructions
 from headrace.code.profile import Profile, Profiles
 from headrace.code.settings_files import CodeSettings, SandboxSettings
 from headrace.code.snapshots import Snapshots
+from headrace.code.trusting import is_trusted
 from headrace.core.clock import Clock
 from headrace.core.decisions import Ask
-from headrace.core.errors import ConfigError, InvalidRequest, NotFound
+from headrace.core.errors import InvalidRequest, NotFound
 from headrace.core.messages import ToolCall
 from headrace.ledger.prices import Rates
 from headrace.safety.actions import Action
@@ -46,9 +47,10 @@ from headrace.safety.sandbox.policy import SandboxPolicy
 from headrace.safety.sandbox.probe import probe
 from headrace.safety.sandbox.sandbox import Sandbox
 from headrace.safety.sandbox.unsandboxed import Unsandboxed
-from headrace.safety.trust import Bundle, Trust, bundle_of
+from headrace.safety.trust import Trust
 
 if TYPE_CHECKING:
+    from headrace.agent.start import Watcher
     from headrace.code.worktrees import Worktree
 
 Tell = Callable[[str], None]
@@ -164,8 +166,18 @@ def workspace_of(cwd: Path) -> Path:
     return real
 
 
-async def lay(flags: Flags, cwd: Path, *, human: Human | None, clock: Clock, tell: Tell) -> Ground:
+async def lay(
+    flags: Flags,
+    cwd: Path,
+    *,
+    human: Human | None,
+    clock: Clock,
+    tell: Tell,
+    watcher: "Watcher | None" = None,
+) -> Ground:
     """Everything a session needs, with the server found or started.
+
+    `watcher` hears how that goes on, as in `agent.start.find_or_start`.
 
     Raises:
         HeadraceError: A setting or flag is wrong, or the server is not there.
@@ -174,7 +186,8 @@ async def lay(flags: Flags, cwd: Path, *, human: Human | None, clock: Clock, tel
     state = data / "code"
     worktree = await _worktree(flags, workspace_of(cwd), state, tell)
     workspace = workspace_of(cwd) if worktree is None else worktree.path
-    trusted = await _trusted(flags, workspace, state, human=human, clock=clock, tell=tell)
+    trust = Trust(state / "trust", clock)
+    trusted = await is_trusted(flags, workspace, trust, human=human, tell=tell)
     settings = settings_files.load(
         workspace,
         home=Path.home(),
@@ -189,9 +202,8 @@ async def lay(flags: Flags, cwd: Path, *, human: Human | None, clock: Clock, tel
     slug = logs.folder_of(state, workspace).name
     run = state / "run" / f"{slug}-{os.getpid()}"
     sandbox = _sandbox(flags, workspace, run, roots, approving, settings=settings.sandbox)
-    trust = Trust(state / "trust", clock)
     policy = _policy(flags, settings, workspace, roots, sandboxed=sandbox.sandboxed, trust=trust)
-    connection = await connect(flags, os.environ, data)
+    connection = await connect(flags, os.environ, data, watcher)
     ground = Ground(
         flags=flags,
         workspace=workspace,
@@ -446,38 +458,6 @@ async def _worktree(flags: Flags, workspace: Path, state: Path, tell: Tell) -> "
     made = await create(workspace, state / "worktrees", flags.worktree)
     tell(f"works in {made.path} on branch {made.branch}")
     return made
-
-
-async def _trusted(
-    flags: Flags, workspace: Path, state: Path, *, human: Human | None, clock: Clock, tell: Tell
-) -> bool:
-    """Whether the folder's own settings count; a person is asked where there is one."""
-    bundle, trust = bundle_of(workspace), Trust(state / "trust", clock)
-    verdict = trust.check(bundle, digest=flags.trust)
-    if verdict.trusted:
-        return True
-    if flags.trust is not None:
-        raise ConfigError(
-            "--trust names another state of this folder",
-            hint=f"it is now {bundle.digest}; `headrace code trust` shows what is in it",
-        )
-    if human is None or flags.headless or not bundle.items:
-        for change in verdict.changes:
-            tell(f"not trusted: {change}")
-        return False
-    answer = await human.choose(_question(bundle, known=verdict.known), _ANSWERS)
-    if answer == _ANSWERS[0]:
-        trust.grant(bundle)
-    return answer == _ANSWERS[0]
-
-
-_ANSWERS = ("yes, trust it", "no, work without its settings")
-
-
-def _question(bundle: Bundle, *, known: bool) -> str:
-    lines = [f"  {item.name}: {line}" for item in bundle.items for line in item.shows]
-    head = "What this folder brings has changed" if known else "This folder brings"
-    return "\n".join([f"{head}:", *lines, "Trust it?"])
 
 
 def _mode(flags: Flags, settings: CodeSettings) -> str:

@@ -8,6 +8,7 @@ chose the address would get all that is sent.
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import msgspec
@@ -17,6 +18,9 @@ from headrace.agent.endpoint import Dialect, Endpoint
 from headrace.code.flags import Flags
 from headrace.core.errors import ConfigError, InvalidRequest, ModelNotFound, NotFound
 from headrace.core.models import Model
+
+if TYPE_CHECKING:
+    from headrace.agent.start import Watcher
 
 CONTEXT_TOKENS_ASSUMED = 8192
 """Where neither the server nor a profile tells the window; small, since overflow is cut silently
@@ -105,8 +109,12 @@ def _key(url: str, dialect: Dialect, environ: Mapping[str, str]) -> str:
     return ""
 
 
-async def connect(flags: Flags, environ: Mapping[str, str], data: Path) -> Connection:
+async def connect(
+    flags: Flags, environ: Mapping[str, str], data: Path, watcher: "Watcher | None" = None
+) -> Connection:
     """Find the server and the model; our own Headrace is started if none runs.
+
+    `watcher` hears how that goes on, as in `agent.start.find_or_start`.
 
     Raises:
         ModelNotFound: No such model is served there, or none at all.
@@ -115,7 +123,7 @@ async def connect(flags: Flags, environ: Mapping[str, str], data: Path) -> Conne
     named = chosen(flags, environ)
     fresh = False
     if named is None:
-        endpoint, fresh = await _own(flags, environ, data)
+        endpoint, fresh = await _own(flags, environ, data, watcher)
         origin = "Headrace"
     else:
         endpoint, origin = named
@@ -127,12 +135,14 @@ async def connect(flags: Flags, environ: Mapping[str, str], data: Path) -> Conne
     )
 
 
-async def _own(flags: Flags, environ: Mapping[str, str], data: Path) -> tuple[Endpoint, bool]:
+async def _own(
+    flags: Flags, environ: Mapping[str, str], data: Path, watcher: "Watcher | None"
+) -> tuple[Endpoint, bool]:
     from headrace.agent.start import find_or_start, wait_ready  # noqa: PLC0415 - only for our own
 
     # Not in this folder: its `headrace.toml` may name programs to start.
     os.makedirs(data, mode=0o700, exist_ok=True)  # noqa: PTH103 - one call, before any waiting
-    run, fresh = await find_or_start(data, flags.model, cwd=data)
+    run, fresh = await find_or_start(data, flags.model, cwd=data, watcher=watcher)
     key = environ.get("HEADRACE_API_KEY") or run.credential
     endpoint = Endpoint(base_url=run.url, key=key, ours=True)
     if fresh:

@@ -48,7 +48,9 @@ async def _talk(flags: Flags, screen: "Screen | Plain", front: Front | None = No
 
     async def put_together(human: "Human", tell: build.Tell) -> "Desk":
         clock = SystemClock()
-        ground = await build.lay(flags, Path.cwd(), human=human, clock=clock, tell=tell)
+        ground = await build.lay(
+            flags, Path.cwd(), human=human, clock=clock, tell=tell, watcher=screen
+        )
         grounds.append(ground)
         if flags.resume == "":
             flags.resume = await _chosen(ground, human)

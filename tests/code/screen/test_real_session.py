@@ -85,13 +85,14 @@ def test_what_is_typed_while_it_loads_is_said_once_it_stands(started: Tmux):
 
 def test_a_file_is_read_edited_with_leave_and_put_back(screen: Tmux, workspace: Path):
     screen.say("fix it")
-    screen.wait("May it do this?")
+    screen.wait("❯ 1. Yes")  # noqa: RUF001 - the sign of a prompt
     asked = screen.screen()
     assert "return a" in asked or "a - b" in asked
     assert "- b" in (workspace / "calc.py").read_text(encoding="utf-8")
     screen.keys("1")
     screen.wait("● It adds now.")
-    assert "a + b" in (workspace / "calc.py").read_text(encoding="utf-8")
+    assert "May it do" not in screen.whole()
+    assert "a + b" in (workspace / "calc.py").read_text(encoding="utf-8"), screen.whole()
     shown = screen.whole()
     assert "● Read(calc.py)" in shown
     assert "● Edit(calc.py)" in shown

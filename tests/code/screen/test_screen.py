@@ -17,6 +17,7 @@ from support.tmux import Tmux, terminal
 # ruff: noqa: RUF001 - the sign of a prompt, as it is shown
 
 ROOT = Path(__file__).parents[3]
+LISTENS = "❯ 1. Yes"
 READY = "ask, or / for commands"
 STATUS = "scripted · 87% context left · $0.0123"
 
@@ -185,23 +186,48 @@ def test_a_question_shows_the_exact_command_and_takes_an_answer(
     screen: Tmux, keys: list[str], reply: str
 ):
     screen.say("ask")
-    shown = screen.wait("4. No, and say")
+    shown = screen.wait(LISTENS)
     assert ASKED in shown
     screen.keys(*keys)
     screen.wait(f"● {reply}")
     screen.wait(READY)
 
 
+def test_keys_typed_before_a_question_could_be_read_do_not_answer_it(screen: Tmux):
+    screen.say("later")
+    # One who goes on typing while it appears, without looking up, and presses Enter.
+    for key in "12 and run the tests":
+        screen.type(key)
+        time.sleep(0.05)
+    shown = screen.wait("May it do this?")
+    assert LISTENS not in shown
+    screen.keys("Enter")
+    shown = screen.wait(LISTENS)
+    assert "⏎ 12 and run the tests" in shown
+    screen.keys("3")
+    screen.wait("● allowed=False always=False words=")
+    screen.wait("You said: 12 and run the tests")
+
+
+def test_words_begun_before_a_question_are_seen_and_kept(screen: Tmux):
+    screen.say("later")
+    screen.type("draft")
+    assert "❯ draft\nRun a command" in screen.wait(LISTENS)
+    screen.keys("Enter")
+    screen.wait("● allowed=True")
+    screen.wait("❯ draft\n──")
+
+
 def test_leaving_a_question_ends_the_turn(screen: Tmux):
     screen.say("ask")
-    screen.wait("4. No, and say")
+    screen.wait(LISTENS)
     screen.keys("Escape")
     screen.wait("interrupted; say what to do instead")
 
 
 def test_a_question_larger_than_the_screen_is_shown_whole_above(screen: Tmux):
     screen.say("big")
-    screen.wait("May it do this?")
+    screen.wait(LISTENS)
     shown = screen.whole()
     assert [f"  echo step {n}\n" in shown for n in range(60)] == [True] * 60
     screen.keys("1")
@@ -211,6 +237,7 @@ def test_a_question_larger_than_the_screen_is_shown_whole_above(screen: Tmux):
 def test_the_models_question(screen: Tmux):
     screen.say("choose")
     screen.wait("? Which colour?")
+    screen.wait("❯ 1. red")
     screen.keys("2")
     screen.wait("chose green")
 
@@ -266,7 +293,7 @@ def test_the_smallest_screen_works(opened: Open):
     with opened(columns=20, rows=5) as tmux:
         tmux.wait("❯ ask")
         tmux.say("ask")
-        tmux.wait("1. Yes")
+        tmux.wait(LISTENS)
         assert "rm -rf build" in tmux.whole()
         tmux.keys("1")
         tmux.wait("words=")

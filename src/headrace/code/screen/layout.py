@@ -94,13 +94,23 @@ def _bottom(view: View, editor: Editor, columns: int, rows: int) -> tuple[list[L
     status = [_status(view, columns)] if rows >= _STATUS_FROM_ROWS else []
     rule: list[Line] = [[(DIM, "─" * (columns - 1))]] if ruled else []
     if view.panel is not None:
-        shown, cursor = view.panel.rows(columns, max(1, rows - len(rule) - 1))
-        return [*rule, *shown], (cursor[0] + len(rule), cursor[1]) if cursor else None
+        # What is typed meanwhile is not lost, and is seen.
+        lead = [*rule, *_typed(view, editor, columns, rows)]
+        shown, cursor = view.panel.rows(columns, max(1, rows - len(lead) - 1))
+        return [*lead, *shown], (cursor[0] + len(lead), cursor[1]) if cursor else None
     room = rows - 2 * len(rule) - len(status) - 1
     box, place = _box(view, editor, columns, max(1, min(_BOX_ROWS_MAX, room)))
     below = view.popup[: max(0, room - len(box))] or status
     lines = [*rule, *box, *rule, *below]
     return lines, (place[0] + len(rule), place[1])
+
+
+def _typed(view: View, editor: Editor, columns: int, rows: int) -> list[Line]:
+    """The words in the input box in one row, where a panel stands in its place."""
+    if not editor.text or rows < _RULED_FROM_ROWS:
+        return []
+    typed = " ".join(row.text for row in editor.rows(columns))
+    return [clip_line([*view.prompt, (DIM, typed)], columns)]
 
 
 def _box(view: View, editor: Editor, columns: int, rows_max: int) -> tuple[list[Line], Place]:

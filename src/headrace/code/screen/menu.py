@@ -34,6 +34,9 @@ class Menu:
         head: Lines that say what it is about; they may give way where the screen is small.
         question: One line that always shows.
         choices: At least one.
+
+    Attributes:
+        listens: Whether it takes keys; drawn dim and without its mark until it does.
     """
 
     def __init__(self, head: list[Line], question: Line, choices: list[Choice]) -> None:
@@ -41,6 +44,7 @@ class Menu:
         self.question = question
         self.choices = choices
         self.at = 0
+        self.listens = True
         self.editor = Editor()
         self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
@@ -98,16 +102,17 @@ class Menu:
         rows: list[Line] = []
         cursor = None
         for index, choice in enumerate(self.choices[first : first + rows_max], first):
-            here = index == self.at
+            here = index == self.at and self.listens
             lead = f"{'❯' if here else ' '} {index + 1}. "  # noqa: RUF001 - the sign of a prompt
-            row: Line = [(CYAN if here else "", lead)]
+            plain = "" if self.listens else DIM
+            row: Line = [(CYAN if here else plain, lead)]
             if choice.free and here:
                 typed = self.editor.rows(max(2, columns - len(lead) - 1))
                 line, column = self.editor.place(typed)
                 row += [("", typed[line].text)] if self.editor.text else [(DIM, choice.label)]
                 cursor = (index - first, len(lead) + column)
             else:
-                row.append((f"{BOLD};{CYAN}" if here else "", choice.label))
+                row.append((f"{BOLD};{CYAN}" if here else plain, choice.label))
             if choice.hint:
                 row.append((DIM, f"  {choice.hint}"))
             rows.append(row)

@@ -22,6 +22,7 @@ from headrace.safety.actions import Action
 _COLUMNS = 80
 _NANO = 1_000_000_000
 _READ_BYTES = 65_536
+_WAITED_EVERY_S = 10.0
 
 
 class Plain:
@@ -38,6 +39,7 @@ class Plain:
         self._work: asyncio.Task[None] | None = None
         self._status: int | None = None
         self._spoken: list[str] = []
+        self._waited_s = 0.0
 
     async def run(self, build: Build, first_words: str | None = None) -> int:
         """Talk until the person leaves; returns the exit status.
@@ -134,6 +136,12 @@ class Plain:
     def tell(self, text: str, level: str = "info") -> None:
         """One line that people should know."""
         self._put(blocks.notice(text, level, _COLUMNS))
+
+    def waits(self, text: str, seconds: float) -> None:
+        """What is waited for; told now and then."""
+        if text and seconds >= self._waited_s + _WAITED_EVERY_S:
+            self._waited_s = seconds
+            self.tell(f"{text} ({seconds:.0f} s)")
 
     def show(self, text: str) -> None:
         """Plain text of several lines."""

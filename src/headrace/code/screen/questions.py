@@ -1,4 +1,8 @@
-"""Questions: panels in the place of the input box, one on top of the other."""
+"""Questions: panels in the place of the input box, one on top of the other.
+
+A question that comes by itself takes no keys that were meant for something else: it listens only
+after it has been drawn and no key has come for a while. Keys before that go where they went.
+"""
 
 import asyncio
 from collections.abc import Callable, Generator
@@ -11,7 +15,7 @@ from headrace.code.screen.front import Front
 from headrace.code.screen.keys import Key
 from headrace.code.screen.menu import Answer, Choice, Menu
 from headrace.code.screen.search import Search
-from headrace.code.screen.text import BOLD, CYAN, DIM, Line, wrap
+from headrace.code.screen.text import BOLD, CYAN, DIM, Line, expand, wrap
 from headrace.core.decisions import Ask
 from headrace.core.messages import ToolCall
 from headrace.safety.actions import Action
@@ -19,6 +23,8 @@ from headrace.safety.actions import Action
 # Rule, gap and status beside what is asked.
 _ROWS_BESIDE = 3
 _ROWS_UNBOUND = 100_000
+QUIET_S = 0.4
+"""So long must nothing be typed before a question that came by itself listens."""
 
 
 class Questions:
@@ -34,15 +40,38 @@ class Questions:
         self._put = put
         self._panels: list[Menu | Search] = []
         self._asked = asyncio.Lock()
+        self._quiet: asyncio.TimerHandle | None = None
 
-    @property
-    def open(self) -> bool:
-        """Whether one stands."""
-        return bool(self._panels)
+    def press(self, key: Key) -> bool:
+        """A key for the topmost one that listens; False where none does."""
+        if self._quiet is not None:
+            self._await_quiet()
+        for panel in reversed(self._panels):
+            if panel.listens:
+                panel.press(key)
+                return True
+        return False
 
-    def press(self, key: Key) -> None:
-        """A key for the topmost one."""
-        self._panels[-1].press(key)
+    def drawn(self) -> None:
+        """What stands can be seen now."""
+        if self._panels and not self._panels[-1].listens and self._quiet is None:
+            self._await_quiet()
+
+    def _await_quiet(self) -> None:
+        self._forget_quiet()
+        self._quiet = asyncio.get_running_loop().call_later(QUIET_S, self._listen)
+
+    def _forget_quiet(self) -> None:
+        if self._quiet is not None:
+            self._quiet.cancel()
+            self._quiet = None
+
+    def _listen(self) -> None:
+        # By the timer, not by the clock: keys that came before it are read before it.
+        self._quiet = None
+        if self._panels:
+            self._panels[-1].listens = True
+            self._put([])
 
     async def may(self, call: ToolCall, action: Action, ask: Ask) -> Reply | None:
         """Ask whether a call may run; None: the person wants neither."""
@@ -54,23 +83,30 @@ class Questions:
                 # What must be seen whole goes up, whole.
                 self._put([[], *menu.head])
                 menu.head = []
-            return asking.reply(ask, await self.pick(menu))
+            return asking.reply(ask, await self._sudden(menu))
 
     async def choose(self, question: str, options: tuple[str, ...]) -> str | None:
         """Ask the model's question; None: the person does not want to answer."""
         async with self._asked:
-            columns = self._front.terminal.size()[0]
+            columns, rows = self._front.terminal.size()
             choices = [Choice(" ".join(neutral(option).split())) for option in options]
-            asked: Line = [(CYAN, "? "), (BOLD, " ".join(neutral(question).split()))]
             menu = Menu(
-                wrap(asked, columns - 1),
+                _asked_lines(question, columns - 1),
                 [(DIM, "Your answer")],
                 [*choices, Choice("in your own words", free=True)],
             )
-            answer = await self.pick(menu)
+            if len(menu.rows(columns, _ROWS_UNBOUND)[0]) > rows - _ROWS_BESIDE:
+                self._put([[], *menu.head])
+                menu.head = []
+            answer = await self._sudden(menu)
         if answer.choice is None:
             return None
         return answer.words or options[answer.choice]
+
+    async def _sudden(self, menu: Menu) -> Answer:
+        """Have the person choose who did not ask for it, and may be typing."""
+        menu.listens = False
+        return await self.pick(menu)
 
     async def pick(self, menu: Menu) -> Answer:
         """Have the person choose."""
@@ -94,6 +130,15 @@ class Questions:
         try:
             yield
         finally:
+            self._forget_quiet()
             self._panels.remove(panel)
             self._front.view.panel = self._panels[-1] if self._panels else None
             self._put([])
+
+
+def _asked_lines(question: str, columns: int) -> list[Line]:
+    first, *others = neutral(question).strip().split("\n")
+    lines = wrap([(CYAN, "? "), (BOLD, first)], columns)
+    for line in others:
+        lines += wrap([("", expand(line))], columns, indent=[("", "    ")])
+    return lines

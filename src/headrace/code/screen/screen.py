@@ -17,7 +17,7 @@ from headrace.code.screen.keys import ESCAPE_WAIT_S, Key
 from headrace.code.screen.live import Live
 from headrace.code.screen.menu import Answer, Menu
 from headrace.code.screen.questions import Questions
-from headrace.code.screen.text import BOLD, Line, expand
+from headrace.code.screen.text import BOLD, CYAN, DIM, Line, expand
 from headrace.core.clock import Clock, SystemClock
 from headrace.core.decisions import Ask
 from headrace.core.errors import HeadraceError
@@ -203,6 +203,7 @@ class Screen:
         self._drawn_s = asyncio.get_running_loop().time()
         above, self._above = self._above, []
         self.front.paint(above)
+        self._questions.drawn()
 
     def _tick(self) -> None:
         self._ticking = None
@@ -227,6 +228,12 @@ class Screen:
     def tell(self, text: str, level: str = "info") -> None:
         """One line that people should know."""
         self._put(blocks.notice(text, level, self._columns))
+
+    def waits(self, text: str, seconds: float) -> None:
+        """What is waited for before there is a session, and for how long by now."""
+        told: Line = [(CYAN, "✢ "), (BOLD, neutral(text)), (DIM, f" ({seconds:.0f}s)")]
+        self._view.spinner = told if text else []
+        self._draw_soon()
 
     def show(self, text: str) -> None:
         """Plain text of several lines."""
@@ -270,9 +277,7 @@ class Screen:
         self._draw()
 
     def _press(self, key: Key) -> None:
-        if self._questions.open:
-            self._questions.press(key)
-        else:
+        if not self._questions.press(key):
             self._keyboard.press(key)
 
     def now_s(self) -> float:
@@ -449,7 +454,7 @@ class Screen:
     async def choose(self, question: str, options: tuple[str, ...]) -> str:
         """Ask the model's question; leaving it ends the turn."""
         answer = await self._questions.choose(question, options)
-        if answer is None:
+        if answer is None and self._desk is not None:
             self.interrupt()
         return answer or ""
 

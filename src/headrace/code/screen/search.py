@@ -12,6 +12,8 @@ from headrace.code.screen.text import BOLD, DIM, Line, clip, width
 class Search:
     """Looks for the newest entry that holds what is typed; again with ctrl+r for older ones."""
 
+    listens = True
+
     def __init__(self, history: History) -> None:
         self._history = history
         self._words = Editor()

@@ -161,8 +161,7 @@ async def _compact(host: Host, rest: str) -> None:
             session.edit_compaction(text)
     else:
         host.tell("compacting …")
-        if await session.compact(rest) is None:
-            host.tell("there is nothing to compact yet")
+        await session.compact(rest)
     host.refresh()
 
 
