@@ -5,6 +5,7 @@ the store still has the content; without it everything is read anew.
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,7 @@ from headrace.code.snapshot_store import Objects, write_file
 from headrace.code.snapshot_tree import Folder, Known, Node, add_up
 
 _NAME = "index"
-_VERSION = 1
+_VERSION = 2
 
 
 class _Saved(msgspec.Struct, array_like=True):
@@ -26,29 +27,40 @@ class _Saved(msgspec.Struct, array_like=True):
     skipped: list[Node]
     files: list[tuple[bytes, bool, Node]]
     folders: list["_Saved"]
+    has_git: bool
+    fixed: bool
 
 
 class _File(msgspec.Struct, array_like=True):
     version: int
     root: _Saved
+    gits: list[_Saved]
 
 
-def save_index(folder: Path, root: Folder) -> None:
+def save_index(folder: Path, root: Folder, gits: Mapping[str, Folder]) -> None:
     """Write it down for the next session; a disk that is full keeps nobody from working."""
-    data = msgspec.msgpack.encode(_File(_VERSION, _saved(b"", root)))
+    saved = [_saved(os.fsencode(path), git) for path, git in gits.items()]
+    data = msgspec.msgpack.encode(_File(_VERSION, _saved(b"", root), saved))
     try:
         write_file(folder / _NAME, data, sync=False)
     except OSError:
         return
 
 
-def load_index(folder: Path, objects: Objects) -> Folder | None:
-    """What was written down, so far as the store has the contents; None where nothing was."""
+def load_index(folder: Path, objects: Objects) -> tuple[Folder | None, dict[str, Folder]]:
+    """What was written down, so far as the store has the contents; None where nothing was.
+
+    Returns:
+        The workspace, and the git directories in it by their paths.
+    """
     try:
         file = msgspec.msgpack.decode((folder / _NAME).read_bytes(), type=_File)
     except (OSError, msgspec.DecodeError, RecursionError):
-        return None
-    return _loaded("", file.root, objects) if file.version == _VERSION else None
+        return None, {}
+    if file.version != _VERSION:
+        return None, {}
+    gits = {os.fsdecode(git.name): _loaded("", git, objects) for git in file.gits}
+    return _loaded("", file.root, objects), gits
 
 
 def _saved(name: bytes, folder: Folder) -> _Saved:
@@ -60,6 +72,8 @@ def _saved(name: bytes, folder: Folder) -> _Saved:
         list(folder.skipped.values()),
         [(known.stamp, known.racy, known.node) for known in folder.files.values()],
         [_saved(os.fsencode(name), child) for name, child in folder.folders.items()],
+        folder.has_git,
+        folder.fixed,
     )
 
 
@@ -67,6 +81,8 @@ def _loaded(path: str, saved: _Saved, objects: Objects) -> Folder:
     folder = Folder(saved.mode)
     folder.stamp = saved.stamp
     folder.digest = saved.digest if saved.digest in objects else b""
+    folder.has_git = saved.has_git
+    folder.fixed = saved.fixed
     folder.skipped = {os.fsdecode(node.name): node for node in saved.skipped}
     for stamp, racy, node in saved.files:
         if node.kind == "file" and node.ref not in objects:

@@ -98,7 +98,7 @@ class Restore:
         self, objects: Objects, *, temporary: str, step: Callable[[], None] = lambda: None
     ) -> None:
         self._objects = objects
-        self._temporary = temporary
+        self.temporary = temporary
         self._step = step
         self.written: list[str] = []
         self.deleted: list[str] = []
@@ -107,9 +107,12 @@ class Restore:
     def root(self, path: Path, now: Folder | None, want: bytes) -> None:
         """Make a workspace like `want`; `now` is how it was just seen."""
         path.mkdir(parents=True, exist_ok=True)
-        fd = os.open(path, OPEN_FOLDER)
+        self.opened(os.open(path, OPEN_FOLDER), "", now, want)
+
+    def opened(self, fd: int, path: str, now: Folder | None, want: bytes) -> None:
+        """Make an open folder like `want`, and close it; `path` is told before each name."""
         try:
-            self._folder(fd, "", now, want)
+            self._folder(fd, path, now, want)
         finally:
             os.close(fd)
 
@@ -210,18 +213,19 @@ class Restore:
             self.left.append(f"{here}: appeared while files were put back")
             return
         if want.kind == "link":
-            os.symlink(os.fsdecode(want.ref), self._temporary, dir_fd=fd)
+            os.symlink(os.fsdecode(want.ref), self.temporary, dir_fd=fd)
         else:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-            file = os.open(self._temporary, flags, 0o600, dir_fd=fd)
+            data = self._objects.read(want.ref)
+            file = os.open(self.temporary, flags, 0o600, dir_fd=fd)
             try:
-                view = memoryview(self._objects.read(want.ref))
+                view = memoryview(data)
                 while view:
                     view = view[os.write(file, view) :]
                 os.fchmod(file, want.mode)
             finally:
                 os.close(file)
-        os.rename(self._temporary, name, src_dir_fd=fd, dst_dir_fd=fd)
+        os.rename(self.temporary, name, src_dir_fd=fd, dst_dir_fd=fd)
         self._done(self.written, here)
 
     def _done(self, told: list[str], here: str) -> None:

@@ -48,9 +48,9 @@ def digest_of(data: bytes) -> bytes:
     return blake2b(data, digest_size=DIGEST_BYTES).digest()
 
 
-def id_of(digest: bytes) -> str:
-    """A snapshot's id: its root folder's digest in hex."""
-    return digest.hex()
+def id_of(digest: bytes, gits: bytes | None = None) -> str:
+    """A snapshot's id: its root folder's digest in hex, and that of its git directories' list."""
+    return f"{digest.hex()}-{gits.hex()}" if gits else digest.hex()
 
 
 def digest_of_id(snapshot_id: str) -> bytes:
@@ -59,13 +59,22 @@ def digest_of_id(snapshot_id: str) -> bytes:
     Raises:
         NotFound: No id of a snapshot looks like this.
     """
+    return roots_of_id(snapshot_id)[0]
+
+
+def roots_of_id(snapshot_id: str) -> list[bytes]:
+    """The root folder's digest, and that of the list of git directories where there are some.
+
+    Raises:
+        NotFound: No id of a snapshot looks like this.
+    """
     try:
-        digest = bytes.fromhex(snapshot_id)
+        roots = [bytes.fromhex(part) for part in snapshot_id.split("-", 1)]
     except ValueError:
-        digest = b""
-    if len(digest) != DIGEST_BYTES:
-        raise NotFound(f"not a snapshot's id: {snapshot_id[:80]!r}")
-    return digest
+        roots = [b""]
+    if any(len(root) != DIGEST_BYTES for root in roots):
+        raise NotFound(f"not a snapshot's id: {snapshot_id[:120]!r}")
+    return roots
 
 
 class Objects:

@@ -18,7 +18,7 @@ import msgspec
 from headrace.code.snapshot_store import Objects
 from headrace.core.errors import StoreError
 
-Kind = Literal["file", "link", "folder", "left"]
+Kind = Literal["file", "link", "folder", "left", "linked"]
 
 EXCLUDED = frozenset(
     {
@@ -41,6 +41,7 @@ EXCLUDED = frozenset(
         "venv",
     }
 )
+GIT = ".git"
 _DEPTH_MAX = 200  # one descriptor and one Python frame for each
 _READ_BYTES = 1 << 20
 _COARSE_NS = 1_000_000  # stamps that are whole milliseconds come from a coarse file system
@@ -60,8 +61,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         file_bytes_max: Larger files are not kept; they are named, and no restore touches them.
         total_bytes_max: Of all files of one snapshot; the largest files are left out first.
         files_max: Files in one snapshot.
-        excluded: Names of folders that are not kept, wherever they stand. `.git` never is, nor
-            are folders that a `CACHEDIR.TAG` marks when they are first seen.
+        excluded: Names of folders that are not kept, wherever they stand; nor are folders that
+            a `CACHEDIR.TAG` marks when they are first seen.
         keep_days: Older snapshots go when `gc` runs, but for the newest.
         store_bytes_max: What all snapshots of a workspace may take up on disk.
     """
@@ -77,8 +78,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 class Node(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One name in a folder as a snapshot has it.
 
-    `ref` is the digest of a file's content or a folder's list, a link's target, or why it was
-    left out. `size` and `mode` are 0 where they say nothing.
+    `ref` is the digest of a file's content or a folder's list, a link's target, the name of a
+    file that is `linked` (`snapshot_links.py`), or why it was left out. `size` and `mode` are 0
+    where they say nothing.
     """
 
     name: bytes
@@ -109,6 +111,9 @@ class Folder:
         bytes_below: Of all files that are kept here and below.
         files_below: How many those are.
         left_below: What is left out here and below, with the reasons.
+        has_git: Whether a git directory stands here, which is kept apart.
+        gits_below: Paths of all of them, here and below.
+        fixed: Whether files come and go here but never change, as git's objects.
         clean: Whether the last look found this folder's own names and files as they were.
         whole: Whether it found all that is below so, too.
     """
@@ -119,7 +124,10 @@ class Folder:
         "digest",
         "files",
         "files_below",
+        "fixed",
         "folders",
+        "gits_below",
+        "has_git",
         "left_below",
         "mode",
         "skipped",
@@ -137,6 +145,9 @@ class Folder:
         self.bytes_below = 0
         self.files_below = 0
         self.left_below: tuple[tuple[str, str], ...] = ()
+        self.has_git = False
+        self.gits_below: tuple[str, ...] = ()
+        self.fixed = False
         self.clean = False
         self.whole = False
 
@@ -174,6 +185,8 @@ def _looks_clean(path: str, known: Folder) -> bool:
     try:
         if not known.digest or stamp_of(os.lstat(path)) != known.stamp:
             return False
+        if known.fixed:
+            return True
         prefix = path + "/"
         for name, file in known.files.items():
             status = os.lstat(prefix + name)
@@ -192,6 +205,7 @@ def _looks_clean(path: str, known: Folder) -> bool:
 
 def add_up(path: str, folder: Folder) -> None:
     """Fill in what a folder says of all that is below; its folders have done so."""
+    gits = [path + GIT] if folder.has_git else []
     left = [(f"{path}{name}/", node.ref.decode()) for name, node in folder.skipped.items()]
     folder.files_below = len(folder.files)
     folder.bytes_below = 0
@@ -204,7 +218,9 @@ def add_up(path: str, folder: Folder) -> None:
         folder.files_below += child.files_below
         folder.bytes_below += child.bytes_below
         left.extend(child.left_below)
+        gits.extend(child.gits_below)
     folder.left_below = tuple(left)
+    folder.gits_below = tuple(gits)
 
 
 class Walk:
@@ -254,6 +270,10 @@ class Walk:
             gone = Folder(0)
             gone.digest = self._objects.add(encoded(gone))
             return gone
+        return self.opened(fd, old)
+
+    def opened(self, fd: int, old: Folder | None) -> Folder:
+        """Walk an open folder, and close it; whoever has `old` has looked at it."""
         try:
             return self._folder(fd, "", old)
         finally:
@@ -267,6 +287,7 @@ class Walk:
         new.stamp = b"" if self._racy(status) else stamp_of(status)
         if old is not None and old.clean:
             new.files, new.skipped, names = old.files, old.skipped, list(old.folders)
+            new.has_git, new.fixed = old.has_git, old.fixed
         else:
             names = self._files(fd, new, old)
         for name in names:
@@ -298,7 +319,10 @@ class Walk:
             for entry in entries:
                 name = entry.name
                 if entry.is_dir(follow_symlinks=False):
-                    names.append(name)
+                    if name == GIT:
+                        new.has_git = True
+                    else:
+                        names.append(name)
                     continue
                 known = seen.get(name)
                 try:
@@ -317,7 +341,7 @@ class Walk:
     def _child(
         self, fd: int, path: str, name: str, new: Folder, *, old: Folder | None, depth: int
     ) -> None:
-        if name == ".git" or path + name == self._own:
+        if path + name == self._own:
             return
         why = self._why_left(name, depth)
         try:
@@ -336,7 +360,7 @@ class Walk:
             finally:
                 os.close(child)
         if why is not None:
-            new.skipped[name] = _left(name, why)
+            new.skipped[name] = left(name, why)
 
     def _why_left(self, name: str, depth: int) -> str | None:
         if name in self._limits.excluded:
@@ -361,9 +385,9 @@ class Walk:
             node = Node(os.fsencode(name), "link", 0, 0, target)
             return Known(stamp, self._racy(status), node)
         if not stat.S_ISREG(status.st_mode):
-            return Known(stamp, False, _left(name, "no regular file"))  # noqa: FBT003
+            return Known(stamp, False, left(name, "no regular file"))  # noqa: FBT003
         if status.st_size > self._limits.file_bytes_max:
-            return Known(stamp, False, _left(name, "too large", status))  # noqa: FBT003
+            return Known(stamp, False, left(name, "too large", status))  # noqa: FBT003
         self.read_files += 1
         return self._read(fd, name)
 
@@ -384,7 +408,7 @@ class Walk:
         finally:
             os.close(file)
         if data is None:
-            return Known(b"", True, _left(name, "too large", after))  # noqa: FBT003
+            return Known(b"", True, left(name, "too large", after))  # noqa: FBT003
         mode = stat.S_IMODE(before.st_mode)
         node = Node(os.fsencode(name), "file", mode, len(data), self._objects.add(data))
         stamp = stamp_of(before)
@@ -412,7 +436,7 @@ def encoded(folder: Folder) -> bytes:
 def sizes(root: Path, excluded: frozenset[str]) -> Iterator[int]:
     """Sizes of all files below, in bytes."""
     for folder, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if name not in excluded and name != ".git"]
+        folders[:] = [name for name in folders if name not in excluded and name != GIT]
         for name in files:
             try:
                 status = os.lstat(f"{folder}/{name}")
@@ -436,13 +460,14 @@ def _same(old: Folder, new: Folder) -> bool:
     )
 
 
-def _left(name: str, why: str, status: os.stat_result | None = None) -> Node:
+def left(name: str, why: str, status: os.stat_result | None = None) -> Node:
+    """A name that is not kept, and why."""
     size = status.st_size if status is not None else 0
     return Node(os.fsencode(name), "left", 0, size, why.encode())
 
 
 def _unreadable(name: str) -> Known:
-    return Known(b"", True, _left(name, "unreadable"))  # noqa: FBT003
+    return Known(b"", True, left(name, "unreadable"))  # noqa: FBT003
 
 
 def _content(file: int, bytes_max: int) -> bytes | None:

@@ -17,9 +17,26 @@ import msgspec
 
 from headrace.agent.tools import Diff
 from headrace.code.snapshot_gc import collect
+from headrace.code.snapshot_git import GitWalk, left_in, listed, walk_gits
+from headrace.code.snapshot_git_restore import (
+    GitRestore,
+    Plan,
+    gits_of,
+    refuse_at_work,
+    repairs,
+    returns,
+)
 from headrace.code.snapshot_index import load_index, save_index
+from headrace.code.snapshot_links import Links
 from headrace.code.snapshot_restore import Restore, changes, diff_of, verify
-from headrace.code.snapshot_store import Store, Taken, digest_of_id, id_of, write_file
+from headrace.code.snapshot_store import (
+    Store,
+    Taken,
+    digest_of_id,
+    id_of,
+    roots_of_id,
+    write_file,
+)
 from headrace.code.snapshot_tree import Folder, Limits, TooMuch, Walk, sizes
 from headrace.core.clock import Clock
 from headrace.core.errors import Conflict, HeadraceError, NotFound, StoreError
@@ -51,11 +68,23 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Cut(msgspec.Struct, frozen=True):
-    """What is written down while a restore runs: what to do, and how to undo it."""
+    """What is written down while a restore runs: what to do, and how to undo it.
+
+    `git`: git directories are put back to the target, not files.
+    """
 
     target: str
     before: str
     temporary: str
+    git: bool = False
+
+
+class _Last(msgspec.Struct, frozen=True):
+    """What the newest restore did: from where, to where, git directories too or files alone."""
+
+    before: str
+    target: str
+    git: bool
 
 
 class Snapshots:
@@ -89,6 +118,8 @@ class Snapshots:
         self._step = step
         self._store: Store | None = None
         self._index: Folder | None = None
+        self._gits: dict[str, Folder] = {}
+        self._links = Links(self._folder / "linked")
         self._generation = 0
         self._head: str | None = None
         self._closing = False
@@ -117,7 +148,8 @@ class Snapshots:
     async def restore(self, snapshot_id: str) -> Restored:
         """Put the files back as they were.
 
-        Once begun it goes on to its end, also when whoever waits for it is cancelled.
+        Git directories stay as they are; only one that was removed or damaged comes back, as it
+        last was. Once begun it goes on to its end, also when whoever waits for it is cancelled.
 
         Raises:
             NotFound: There is no such snapshot, or not all of it any more.
@@ -128,17 +160,43 @@ class Snapshots:
         return await asyncio.to_thread(self.restore_now, snapshot_id)
 
     async def undo(self) -> Restored:
-        """Put the files back as they were before the newest restore; twice does it again.
+        """Put back what the newest restore changed; twice does it again.
 
         Raises:
             NotFound: Nothing was restored here yet, or what was is not kept any more.
             Conflict, StoreError: As in `restore`.
         """
-        try:
-            before = (self._folder / _BEFORE).read_text(encoding="ascii")
-        except (FileNotFoundError, UnicodeDecodeError):
-            raise NotFound("no rewind of files to undo in this folder") from None
-        return await self.restore(before)
+        last = self._last()
+        if last is None:
+            raise NotFound("no rewind of files to undo in this folder")
+        done = await self.restore(last.before)
+        if not last.git:
+            return done
+        git = await asyncio.to_thread(self.restore_git_now, last.before)
+        return Restored(
+            before=done.before,
+            after=git.after,
+            written=done.written + git.written,
+            deleted=done.deleted + git.deleted,
+            left=done.left + git.left,
+        )
+
+    async def restore_git(self) -> Restored:
+        """Put git directories back, too, to where the newest restore put the files.
+
+        Branches, index, stashes, logs and settings are then as they were; objects are only added.
+
+        Raises:
+            NotFound: No files were restored here yet.
+            Conflict: Git is at work there, or others changed something since the newest snapshot.
+            StoreError: As in `take`; nothing was touched.
+        """
+        last = self._last()
+        if last is None:
+            raise NotFound(
+                "no rewind of files in this folder yet", hint="Rewind the files first: /rewind"
+            )
+        return await asyncio.to_thread(self.restore_git_now, last.target)
 
     async def diff(self, before_id: str, after_id: str) -> tuple[Diff, ...]:
         """The files that differ between two snapshots, by path; 500 at most.
@@ -172,7 +230,7 @@ class Snapshots:
             if self._store is None:
                 return
             if self._index is not None:
-                save_index(self._folder, self._index)
+                save_index(self._folder, self._index, self._gits)
             self._store.close()
             self._store = None
 
@@ -182,7 +240,7 @@ class Snapshots:
             first = self._head is None
             self._head = self._take(store, label, now_ns)
             if first:
-                collect(store, self._limits, now_ns=self._clock.now_ns())
+                collect(store, self._links, self._limits, now_ns=self._clock.now_ns())
             return self._head
 
     def restore_now(self, snapshot_id: str) -> Restored:
@@ -198,22 +256,56 @@ class Snapshots:
             self._head = before
             if known is not None and self._cut() is None:
                 self._refuse_overwriting(store, known, before, snapshot_id)
-            store.objects.sync()
-            cut = _Cut(snapshot_id, before, f".headrace-restore-{os.urandom(8).hex()}")
-            write_file(self._folder / _RESTORING, msgspec.json.encode(cut), sync=True)
-            restore = Restore(store.objects, temporary=cut.temporary, step=self._step)
-            restore.root(self._workspace, self._index, want)
-            after = self._take(store, "after rewind", now_ns)
-            self._head = after
-            write_file(self._folder / _BEFORE, before.encode(), sync=True)
-            (self._folder / _RESTORING).unlink()
-        return Restored(
-            before=before,
-            after=after,
-            written=tuple(restore.written),
-            deleted=tuple(restore.deleted),
-            left=tuple(restore.left),
-        )
+            files = Restore(store.objects, temporary=_temporary(), step=self._step)
+            with self._noted(store, _Cut(snapshot_id, before, files.temporary)):
+                files.root(self._workspace, self._index, want)
+                git = self._git_restore(store, now_ns, files.temporary)
+                for plan in repairs(store, snapshot_id, self._gits, self._workspace):
+                    git.run(self._workspace, plan)
+                self._head = self._take(store, "after rewind", now_ns)
+            return _restored(before, self._head, files, git)
+
+    def restore_git_now(self, snapshot_id: str) -> Restored:
+        """Put git directories back, and no files; `restore_git` without an event loop."""
+        with self._locked() as (store, now_ns):
+            if any(root not in store.objects for root in roots_of_id(snapshot_id)):
+                raise NotFound(f"this snapshot is not kept any more: {snapshot_id}")
+            known = self._head
+            before = self._take(store, "before rewind of git", now_ns)
+            self._head = before
+            plans = returns(store, snapshot_id, self._gits)
+            refuse_at_work(self._workspace, plans)
+            if known is not None and self._cut() is None and roots_of_id(known)[1:]:
+                _refuse_others(store, plans, known, before)
+            git = self._git_restore(store, now_ns, _temporary())
+            with self._noted(store, _Cut(snapshot_id, before, git.temporary, git=True)):
+                for plan in plans:
+                    git.run(self._workspace, plan)
+                self._head = self._take(store, "after rewind of git", now_ns)
+            return _restored(before, self._head, git)
+
+    def _git_restore(self, store: Store, now_ns: int, temporary: str) -> GitRestore:
+        walk = GitWalk(store.objects, self._links, now_ns=now_ns)
+        return GitRestore(store.objects, self._links, walk, temporary=temporary)
+
+    @contextmanager
+    def _noted(self, store: Store, cut: _Cut) -> Generator[None]:
+        """Keep on disk what is being done and how it is undone, until it is done."""
+        store.objects.sync()
+        write_file(self._folder / _RESTORING, msgspec.json.encode(cut), sync=True)
+        yield
+        last = _Last(cut.before, cut.target, cut.git)
+        former = self._last()
+        if cut.git and former is not None and former.target == cut.target:
+            last = msgspec.structs.replace(last, before=former.before)  # undone with the files
+        write_file(self._folder / _BEFORE, msgspec.json.encode(last), sync=True)
+        (self._folder / _RESTORING).unlink()
+
+    def _last(self) -> _Last | None:
+        try:
+            return msgspec.json.decode((self._folder / _BEFORE).read_bytes(), type=_Last)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
 
     def _opened(self) -> Store:
         if self._store is None:
@@ -235,26 +327,30 @@ class Snapshots:
     def _take(self, store: Store, label: str, now_ns: int) -> str:
         index = self._known_index(store)
         cut = self._cut()
-        walk, new = self._walk(store, index, now_ns, cut.temporary if cut is not None else None)
+        temporary = cut.temporary if cut is not None else None
+        walk, new = self._walk(store, index, now_ns, temporary)
+        git = GitWalk(store.objects, self._links, now_ns=now_ns, temporary=temporary)
+        gits = walk_gits(self._workspace, new, self._gits, git)
+        listing = store.objects.add(listed(gits)) if gits else None
         store.objects.flush()
-        self._index = new
-        self.notices = _notices(new.left_below)
+        self._index, self._gits = new, gits
+        self.notices = _notices(new.left_below + left_in(gits))
         if cut is not None:
             self.notices += ("A rewind was cut short. Rewind again to finish or to undo it.",)
-        snapshot_id = id_of(new.digest)
+        snapshot_id = id_of(new.digest, listing)
         self._log(store, snapshot_id, label)
-        if walk.read_files >= _SAVED_AFTER_FILES:
-            save_index(self._folder, new)
+        if walk.read_files + git.read_files >= _SAVED_AFTER_FILES:
+            save_index(self._folder, new, gits)
         return snapshot_id
 
     def _known_index(self, store: Store) -> Folder | None:
         """How the tree was last seen, so far as the store still has it."""
         objects = store.objects
+        if self._index is not None and objects.generation != self._generation:
+            save_index(self._folder, self._index, self._gits)
+            self._index = None
         if self._index is None:
-            self._index = load_index(self._folder, objects)
-        elif objects.generation != self._generation:
-            save_index(self._folder, self._index)
-            self._index = load_index(self._folder, objects)
+            self._index, self._gits = load_index(self._folder, objects)
         self._generation = objects.generation
         return self._index
 
@@ -336,7 +432,7 @@ class Snapshots:
 
     def _gc(self) -> int:
         with self._locked() as (store, _):
-            return collect(store, self._limits, now_ns=self._clock.now_ns())
+            return collect(store, self._links, self._limits, now_ns=self._clock.now_ns())
 
 
 def _notices(left: Iterable[tuple[str, str]]) -> tuple[str, ...]:
@@ -352,3 +448,27 @@ def _notices(left: Iterable[tuple[str, str]]) -> tuple[str, ...]:
 def _some(paths: list[str]) -> str:
     more = len(paths) - _TOLD_MAX
     return ", ".join(paths[:_TOLD_MAX]) + (f" and {more} more" if more > 0 else "")
+
+
+def _temporary() -> str:
+    return f".headrace-restore-{os.urandom(8).hex()}"
+
+
+def _restored(before: str, after: str, *restores: Restore) -> Restored:
+    return Restored(
+        before=before,
+        after=after,
+        written=tuple(path for each in restores for path in each.written),
+        deleted=tuple(path for each in restores for path in each.deleted),
+        left=tuple(path for each in restores for path in each.left),
+    )
+
+
+def _refuse_others(store: Store, plans: list[Plan], known: str, before: str) -> None:
+    was, now = gits_of(store.objects, known), gits_of(store.objects, before)
+    both = [plan.path for plan in plans if plan.want and was.get(plan.path) != now.get(plan.path)]
+    if both:
+        raise Conflict(
+            f"changed by others since the last snapshot: {_some(both)}",
+            hint="It is kept as it is now. Ask again to put it back, too.",
+        )
