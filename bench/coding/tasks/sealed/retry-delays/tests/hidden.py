@@ -4,18 +4,14 @@ from backoff import call, delays
 
 
 class Hidden(unittest.TestCase):
-    def test_first_delay(self):
-        self.assertEqual(delays(4), [0.5, 1, 2])
-
-    def test_cap(self):
+    def test_longest(self):
         self.assertEqual(delays(6, first=10), [10, 20, 30, 30, 30])
-        self.assertEqual(delays(3, first=9, longest=4), [4, 4])
+        self.assertEqual(delays(4, first=3, longest=4), [3, 4, 4])
 
-    def test_few_tries(self):
-        self.assertEqual(delays(1), [])
-
-    def test_factor(self):
+    def test_shorter_ones(self):
+        self.assertEqual(delays(4), [0.5, 1, 2])
         self.assertEqual(delays(4, first=1, factor=3), [1, 3, 9])
+        self.assertEqual(delays(1), [])
 
     def test_call(self):
         waits = []

@@ -18,7 +18,7 @@ def discount(coupon, cart):
 
 def apply(coupon, cart):
     """What is left to pay."""
-    if cart > coupon.minimum:
+    if cart >= coupon.minimum:
         return cart - discount(coupon, cart)
     return cart
 

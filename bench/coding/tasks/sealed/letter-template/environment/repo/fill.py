@@ -21,8 +21,3 @@ def fill(template, values):
         return str(values[match[1]])
 
     return PLACEHOLDER.sub(replace, template)
-
-
-def letters(template, people):
-    """One letter for each person."""
-    return [fill(template, person) for person in people]

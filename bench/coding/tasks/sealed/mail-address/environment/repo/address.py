@@ -20,6 +20,7 @@ def parse_address(text):
     name, plain = "", text
     if text.endswith(">"):
         name, _, plain = text[:-1].partition("<")
+        name = name.strip(' "')
     local, at, domain = plain.partition("@")
     if not at or not local or not domain:
         raise ValueError(f"no address: {text}")

@@ -7,8 +7,8 @@ class AddressTest(unittest.TestCase):
     def test_plain(self):
         self.assertEqual(parse_address("bo@example.org"), Address("", "bo", "example.org"))
 
-    def test_quoted_name(self):
-        self.assertEqual(parse_address('"Bo" <bo@example.org>').name, "Bo")
+    def test_capitals(self):
+        self.assertEqual(parse_address("Bo@Example.org").domain, "example.org")
 
 
 if __name__ == "__main__":

@@ -10,18 +10,18 @@ class Ingredient:
     amount: Fraction
     unit: str = "g"
 
-    def __str__(self):
-        return f"{self.amount} {self.unit} {self.name}"
+    def times(self, factor):
+        """A new ingredient with so many times the amount."""
+        return Ingredient(self.name, self.amount * factor, self.unit)
 
 
 @dataclass
 class Recipe:
     name: str
-    servings: int
     ingredients: list = field(default_factory=list)
 
     def add(self, name, amount, unit="g"):
         self.ingredients.append(Ingredient(name, Fraction(amount), unit))
 
     def lines(self):
-        return [str(ingredient) for ingredient in self.ingredients]
+        return [f"{each.amount} {each.unit} {each.name}" for each in self.ingredients]

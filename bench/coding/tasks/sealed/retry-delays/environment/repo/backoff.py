@@ -8,8 +8,8 @@ def delays(tries, first=0.5, factor=2, longest=30):
     found = []
     delay = first
     for _ in range(tries - 1):
-        delay = delay * factor
         found.append(delay)
+        delay = delay * factor
     return found
 
 

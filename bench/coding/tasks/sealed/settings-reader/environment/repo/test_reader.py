@@ -7,6 +7,9 @@ class ReaderTest(unittest.TestCase):
     def test_values(self):
         self.assertEqual(read("port = 80\nhost = here"), {"port": 80, "host": "here"})
 
+    def test_comment(self):
+        self.assertEqual(read("# the port\nport = 80"), {"port": 80})
+
     def test_missing_equals(self):
         with self.assertRaises(ValueError):
             read("port 80")

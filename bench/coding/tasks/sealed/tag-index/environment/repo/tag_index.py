@@ -10,8 +10,8 @@ class TagIndex:
             self._documents.setdefault(tag, set()).add(document)
 
     def tags(self):
-        """All tags in use, sorted."""
-        return sorted(self._documents)
+        """All tags that a document has, sorted."""
+        return sorted(tag for tag, found in self._documents.items() if found)
 
     def documents(self, tag):
         """The documents with a tag, sorted."""
@@ -19,9 +19,3 @@ class TagIndex:
 
     def tags_of(self, document):
         return [tag for tag in self.tags() if document in self._documents[tag]]
-
-    def rename(self, old, new):
-        """A tag gets another name; where that exists, the two become one."""
-        moved = self._documents.pop(old, set())
-        if moved:
-            self._documents.setdefault(new, set()).update(moved)
