@@ -8,7 +8,7 @@ import pytest
 
 from headrace.core.errors import ConfigError
 from headrace.safety.sandbox import proxy as module
-from headrace.safety.sandbox.proxy import AllowList, Proxy, Refused, Target, is_public, parse
+from headrace.safety.sandbox.proxy import AllowList, Proxy, Refused, Target, parse
 from support.sandbox_world import World
 
 ALLOWED = ("allowed.test", "*.ok.test", "odd.test:8443")
@@ -183,33 +183,6 @@ def test_a_malformed_entry_is_refused_not_taken_for_open(entry: str):
 
 def test_an_empty_list_allows_nothing():
     assert not AllowList([]).allows(Target("a.test", 443))
-
-
-@pytest.mark.parametrize(
-    ("address", "public"),
-    [
-        ("93.184.216.34", True),
-        ("2606:2800:220:1:248:1893:25c8:1946", True),
-        ("10.0.0.1", False),
-        ("100.64.0.1", False),
-        ("127.0.0.1", False),
-        ("169.254.169.254", False),
-        ("192.168.1.1", False),
-        ("0.0.0.0", False),
-        ("224.0.0.1", False),
-        ("255.255.255.255", False),
-        ("::1", False),
-        ("::ffff:127.0.0.1", False),
-        ("64:ff9b::7f00:1", False),
-        ("2002:7f00:1::", False),
-        ("fe80::1%eth0", False),
-        ("fc00::1", False),
-        ("ff02::1", False),
-        ("nonsense", False),
-    ],
-)
-def test_public_addresses(address: str, public: bool):  # noqa: FBT001 - a table's column
-    assert is_public(address) is public
 
 
 async def test_commands_reach_the_proxy_and_nothing_else(world: World):

@@ -313,8 +313,12 @@ async def test_todos_are_kept_for_people(tools: dict[str, Tool]):
 
 
 @pytest.mark.parametrize(
-    "url", ["http://127.0.0.1/", "http://localhost:1/", "http://[::1]/", "http://169.254.169.254/"]
-)
+    "url",
+    ["http://127.0.0.1/", "http://localhost:1/", "http://[::1]/", "http://169.254.169.254/",
+     "http://[::127.0.0.1]/", "http://[64:ff9b::7f00:1]/", "http://[64:ff9b:1::a00:1]/",
+     "http://[2002:7f00:1::]/", "http://[::ffff:10.0.0.1]/", "http://127.1/", "http://2130706433/",
+     "http://0x7f.1/", "http://0/"],
+)  # fmt: skip
 async def test_fetch_stays_out_of_the_own_network(tools: dict[str, Tool], url: str):
     assert "inside this network" in await refusal(tools["WebFetch"], url=url)
 
@@ -331,3 +335,22 @@ def test_fetch_wants_an_address_of_the_web(url: str):
 def test_pages_become_text():
     page = "<head><title>t</title></head><h1>A</h1><p>b <b>c</b><script>x</script><li>d&amp;e"
     assert readable(page) == "# A\nb c\n- d&e"
+
+
+def test_pages_of_an_odd_form_become_text():
+    assert readable("a<!-- b --!> c -->d<!DOCTYPE x>e<?pi?>f<![CDATA[g]]>") == "adef"
+    assert readable("<SCRIPT>x</SCRIPT >a<head><p>b") == "a\nb"
+    assert readable("1 < 2 <3> &lt;b&gt; &#1; &#x41;" + "&#" + "9" * 5_000) == (
+        "1 < 2 <3> &lt;b&gt; &#1; &#x41;&#" + "9" * 5_000
+    )
+    assert readable("<a title='>'>x</a><p\nclass=b>y</P>z") == "x\ny\nz"
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["<!--", "<![", "<!", "<?", "<a b='", "<a ", "</", "<", "&", "&#", "<svg>", "<script>", '<a b="c',
+     "\u0130<script>"],
+)  # fmt: skip
+def test_no_page_stalls_its_reader(piece: str):
+    # What grows with the square takes many seconds here, and minutes at the size that is fetched.
+    assert len(readable(piece * ((1 << 16) // len(piece)))) <= 1 << 17

@@ -12,6 +12,7 @@ from headrace.agent.tools import Outcome, Use
 from headrace.code.tools.parts import TEXT, failed, spec
 from headrace.core.decisions import Allow, Decision
 from headrace.core.errors import EngineUnavailable, Forbidden, HeadraceError, InvalidRequest
+from headrace.net.addresses import is_public
 from headrace.safety.actions import Action
 
 _PORTS = {"http": 80, "https": 443}
@@ -129,14 +130,6 @@ async def _public_address(host: str, port: int) -> str:
     except OSError:
         raise EngineUnavailable(f"{host} is not known") from None
     addresses = [str(each[4][0]) for each in found]
-    if not all(_is_public(address) for address in addresses):
+    if not all(is_public(address) for address in addresses):
         raise Forbidden(f"{host} is an address inside this network; use Bash if the user wants it")
     return addresses[0]
-
-
-def _is_public(address: str) -> bool:
-    import ipaddress  # noqa: PLC0415 - needed only by a fetch
-
-    parsed = ipaddress.ip_address(address.partition("%")[0])
-    mapped = getattr(parsed, "ipv4_mapped", None) or getattr(parsed, "sixtofour", None)
-    return parsed.is_global and not parsed.is_multicast and (mapped is None or mapped.is_global)
