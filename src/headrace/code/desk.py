@@ -5,19 +5,27 @@ from itertools import islice
 from pathlib import Path
 
 from headrace.agent import log as logs
-from headrace.agent.entries import Answered, Said
+from headrace.agent.entries import Answered, Entry, Moved, Said, Set
 from headrace.agent.log import Log
 from headrace.agent.session import Session
 from headrace.code.bill import bill_of, cost_text
 from headrace.code.build import Ground, open_session, use_model
 from headrace.code.instructions import INIT_PROMPT
 from headrace.code.screen.actions import Desk, Kept, Ran, Status
-from headrace.core.errors import StoreError
+from headrace.code.snapshots import Restored
+from headrace.core.errors import Conflict, NotFound, StoreError
 from headrace.core.messages import user
 from headrace.safety.rules import Rule
 from headrace.safety.sandbox.output import shorten
 
 _FILES_MAX = 20_000
+_MODES = {
+    "default": "reads freely, asks before changes and commands that no rule allows",
+    "acceptEdits": "changes files of this folder without asking",
+    "plan": "reads only; nothing is changed",
+    "dontAsk": "what would be asked is refused",
+    "bypassPermissions": "asks nothing",
+}
 _SHELL_S_MAX = 3_600.0
 _SKIPPED = frozenset({".git", "node_modules", "__pycache__", ".venv", "target", ".tox"})
 
@@ -64,7 +72,8 @@ async def desk_of(ground: Ground, log: Log | None = None) -> Desk:
         history=ground.state / "history",
         close=close,
         may_bypass=ground.flags.dangerously_skip_permissions,
-        undo_rewind=lambda: _undo_rewind(ground),
+        undo_rewind=lambda: _undo_rewind(ground, session),
+        rewind_git=lambda: _rewind_git(ground, session),
     )
 
 
@@ -77,10 +86,43 @@ def _status(ground: Ground, session: Session) -> Status:
     )
 
 
-async def _undo_rewind(ground: Ground) -> str:
-    done = await ground.snapshots.undo()
+async def _undo_rewind(ground: Ground, session: Session) -> str:
+    """Undo the newest rewind: what of files and conversation it put back. Twice does it again."""
+    if session.running:
+        raise Conflict("the session is at work; interrupt it first")
+    rewound, body = _newest_rewind(session.log.branch())
+    told: list[str] = []
+    snapshot = None
+    if body.value if isinstance(body, Set) else body.snapshot:
+        done = await ground.snapshots.undo()
+        snapshot = done.after
+        told.append(_put_back(done))
+    if isinstance(body, Moved):
+        written = session.log.all()
+        # The branch that was left ended with what was written just before.
+        session.log.move(written[written.index(rewound) - 1].id, snapshot)
+        told.append("the conversation goes on where it was")
+    return "; ".join(told)
+
+
+async def _rewind_git(ground: Ground, session: Session) -> str:
+    """Put git directories to where the newest rewind put the files."""
+    if session.running:
+        raise Conflict("the session is at work; interrupt it first")
+    return f"branches, index and stashes: {_put_back(await ground.snapshots.restore_git())}"
+
+
+def _put_back(done: Restored) -> str:
     left = f"; left as they are: {', '.join(done.left[:5])}" if done.left else ""
     return f"files put back: {len(done.written)}, removed: {len(done.deleted)}{left}"
+
+
+def _newest_rewind(branch: tuple[Entry, ...]) -> tuple[Entry, Moved | Set]:
+    for entry in reversed(branch):
+        body = entry.body
+        if isinstance(body, Moved) or (isinstance(body, Set) and body.name == "restored"):
+            return entry, body
+    raise NotFound("nothing to undo: this session was not rewound")
 
 
 def _context_left(ground: Ground, session: Session) -> float | None:
@@ -93,9 +135,14 @@ def _context_left(ground: Ground, session: Session) -> float | None:
 
 def _permissions(ground: Ground) -> str:
     rules = ground.policy.rules
-    lines = [f"mode: {ground.policy.mode}"]
+    mode = ground.policy.mode
+    lines = [f"mode   {mode}: {_MODES.get(mode, 'as its name says')}", ""]
     for name, some in (("deny", rules.deny), ("ask", rules.ask), ("allow", rules.allow)):
-        lines += [f"{name:<6}{_rule(rule)}" for rule in some]
+        lines += [f"{name:<6} {_rule(rule)}" for rule in some]
+    if not (rules.deny or rules.ask or rules.allow):
+        lines.append('No rules. An answer "Yes, and always" keeps one.')
+    held = "in the sandbox" if ground.sandbox.sandboxed else "without a sandbox: there is none here"
+    lines += ["", f"Commands run {held}. /why tells what was decided, and by what."]
     return "\n".join(lines)
 
 

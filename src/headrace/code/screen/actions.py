@@ -86,7 +86,10 @@ class Desk(msgspec.Struct, kw_only=True):
         kept: The sessions that `/resume` offers, newest first.
         resume: Go on with a kept session; returns the desk to go on with.
         clear: Begin anew in the same folder; returns the desk to go on with.
-        undo_rewind: Put the files back as they were before the newest rewind; returns what it did.
+        undo_rewind: Undo the newest rewind, files and conversation as it had put them back; returns
+            what it did.
+        rewind_git: Put branches, index and stashes to where the newest rewind put the files;
+            returns what it did.
         export: Write the conversation to a file (None: one is named for it); returns its path.
         shell: Run a command of the user's in the sandbox, telling its output while it comes.
             Cancelled when interrupted. Its result is also told to the model with the next turn.
@@ -116,6 +119,7 @@ class Desk(msgspec.Struct, kw_only=True):
     close: Callable[[], Awaitable[None]]
     may_bypass: bool = False
     undo_rewind: Callable[[], Awaitable[str]] | None = None
+    rewind_git: Callable[[], Awaitable[str]] | None = None
 
 
 Build = Callable[[Human, Callable[[str], None]], Awaitable[Desk]]

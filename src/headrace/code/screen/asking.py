@@ -101,6 +101,10 @@ def _change(given: dict[str, object], action: Action) -> tuple[str | None, str] 
     """Before and after, as far as the arguments tell it."""
     old, new = given.get("old_string"), given.get("new_string")
     if isinstance(old, str) and isinstance(new, str):
+        text = _text_of(action.path) if old and action.path is not None else None
+        if text is not None and text.count(old) == 1:
+            # Where it stands in the file is shown, too.
+            return text, text.replace(old, new)
         return old, new
     content = given.get("content")
     if isinstance(content, str) and action.path is not None:
@@ -109,7 +113,7 @@ def _change(given: dict[str, object], action: Action) -> tuple[str | None, str] 
 
 
 def _text_of(path: str) -> str | None:
-    """A regular file's text; None where there is none. No link is followed, nothing blocks."""
+    """A small regular file's text, else None. No link is followed, nothing blocks."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -117,4 +121,5 @@ def _text_of(path: str) -> str | None:
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return None
-        return file.read(_FILE_BYTES_MAX).decode("utf-8", "replace")
+        data = file.read(_FILE_BYTES_MAX + 1)
+        return None if len(data) > _FILE_BYTES_MAX else data.decode("utf-8", "replace")

@@ -28,6 +28,7 @@ from headrace.core.messages import Text, ToolCall
 from headrace.safety.actions import Action
 
 OUTPUT_ROWS = 5
+SAID_ROWS = 24
 RAN_ROWS = 20
 DIFF_ROWS = 60
 _INDENT = "     "
@@ -46,13 +47,14 @@ class Block(NamedTuple):
     folded: list[Line]
 
 
-def said(words: str, columns: int) -> list[Line]:
+def said(words: str, columns: int) -> Block:
     """What the person said."""
-    lines: list[Line] = [[]]
+    lines: list[Line] = []
     for number, line in enumerate(neutral(words).split("\n")):
         lead: Line = [(BOLD, "❯ " if not number else "  ")]  # noqa: RUF001 - the sign of a prompt
         lines += wrap([*lead, ("", expand(line))], columns, indent=[("", "  ")])
-    return lines
+    shown, folded = folded_to(lines, SAID_ROWS)
+    return Block([[], *shown], folded)
 
 
 def notice(text: str, level: str, columns: int) -> list[Line]:
@@ -92,9 +94,13 @@ def used(body: Used, call: ToolCall | None, about: str, columns: int) -> Block:
     """A tool call that was answered."""
     failed = body.result.is_error or isinstance(body.decision, Deny)
     name = call.name if call else body.tool
+    if not about and isinstance(body.detail, Diff):
+        # Nobody called it: the program did it by itself, or a crash lost the call.
+        about = " ".join(exact(body.detail.path).split())
     lines: list[Line] = [[], headline(name, about, columns, RED if failed else GREEN)]
-    lines += _noted(_note(body), columns, RED if failed else DIM)
-    shown, folded = _detail(body, columns)
+    note = _note(body)
+    lines += _noted(note, columns, RED if failed else DIM)
+    shown, folded = _detail(body, columns, noted=bool(note))
     return Block(lines + shown, [*lines[1:], *folded] if folded else [])
 
 
@@ -110,18 +116,24 @@ def todos(items: Todos, columns: int) -> list[Line]:
 def _note(body: Used) -> str:
     if isinstance(body.decision, Deny):
         return f"refused: {body.decision.why}"
-    if body.note:
-        return body.note
-    if isinstance(body.detail, Diff):
+    if isinstance(body.detail, Output) and _says_again(body.note, body.detail):
+        return "" if body.detail.text.strip() else "no output"
+    if isinstance(body.detail, Diff) and not body.result.is_error:
         added, removed = counts(body.detail.before, body.detail.after)
         return f"added {_lines(added)}, removed {_lines(removed)}"
     if isinstance(body.detail, Todos):
         done = sum(item.state == "completed" for item in body.detail.items)
         return f"{done} of {len(body.detail.items)} done"
-    if isinstance(body.detail, Output):
-        return "" if body.detail.text.strip() else "no output"
+    if body.note:
+        return body.note
     text = "".join(part.text for part in body.result.parts if isinstance(part, Text))
     return text.strip().partition("\n")[0] or "done"
+
+
+def _says_again(note: str, output: Output) -> bool:
+    """Whether a note tells only what is shown below it: the first line, or the exit status."""
+    said = {"", "exit status " + str(output.status), "(no output)"}
+    return note in said or output.text.strip().startswith(note)
 
 
 def _lines(count: int) -> str:
@@ -135,7 +147,7 @@ def _noted(note: str, columns: int, style: str) -> list[Line]:
     return wrap([(DIM, "  ⎿  "), (style, words)], columns, indent=[("", _INDENT)])
 
 
-def _detail(body: Used, columns: int) -> tuple[list[Line], list[Line]]:
+def _detail(body: Used, columns: int, *, noted: bool) -> tuple[list[Line], list[Line]]:
     """What is shown of the detail, and all of it where that is more."""
     room = max(8, columns - len(_INDENT))
     if isinstance(body.detail, Diff):
@@ -145,7 +157,7 @@ def _detail(body: Used, columns: int) -> tuple[list[Line], list[Line]]:
         whole = output_lines(body.detail.text)
         status = body.detail.status
         ended: list[Line] = [[(RED, f"{_INDENT}exit status {status}")]] if status else []
-        if whole and not body.note:
+        if whole and not noted:
             whole[0] = [(DIM, "  ⎿  "), *whole[0][1:]]
         shown, folded = folded_to(whole, OUTPUT_ROWS, clip_at=columns)
         if body.detail.path and folded:

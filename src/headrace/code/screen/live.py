@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from headrace.agent import progress as told
-from headrace.agent.entries import Answered, Body, Broke, Compacted, Said, Turned, Used
+from headrace.agent.entries import Answered, Body, Broke, Compacted, Entry, Said, Turned, Used
 from headrace.agent.terminal import neutral
 from headrace.agent.tools import Todos
 from headrace.code.screen import blocks
@@ -229,12 +229,13 @@ class Live:
         return lines
 
     def _retrying(self, progress: told.Retrying) -> list[Line]:
-        lines = self._finish_answer()
         self._answer_tokens = 0
-        self._verb = f"Waiting {progress.after_s:.0f} s to try again"
+        wait = f"{progress.after_s:.0f} s"
+        self._verb = f"Waiting {wait} to try again"
         self.tick()
-        text = f"{progress.why}; what had come of the answer does not count, trying again"
-        return lines + blocks.notice(text, "warning", self._columns())
+        lost = "; what had come of the answer does not count" if self._streamed else ""
+        text = f"{progress.why}{lost}; trying again in {wait}"
+        return self._finish_answer() + blocks.notice(text, "warning", self._columns())
 
     # What stands in the log
 
@@ -249,9 +250,8 @@ class Live:
             return self._turned(body)
         if isinstance(body, Broke):
             self._answer_tokens = 0
-            lines = self._finish_answer()
-            told_already = body.kind == "interrupted"
-            return lines if told_already else lines + self._told(body.text, "error")
+            # Why it broke is told with the next try, or with the end of the turn.
+            return self._finish_answer()
         compacted = isinstance(body, Compacted)
         return self._told("compacted; /compact show tells to what", "info") if compacted else []
 
@@ -264,7 +264,10 @@ class Live:
             return blocks.notice(words[:400], "info", self._columns())
         if words in self._view.queued:
             self._view.queued.remove(words)
-        return self._finish_answer() + blocks.said(words, self._columns())
+        shown = blocks.said(words, self._columns())
+        if shown.folded:
+            self.fold(shown.folded)
+        return self._finish_answer() + shown.lines
 
     def _answered(self, body: Answered) -> list[Line]:
         lines: list[Line] = []
@@ -309,6 +312,21 @@ class Live:
         """Keep what ctrl+o shows."""
         self.folded.append(lines)
         del self.folded[:-_FOLDED_MAX]
+
+
+def is_cut_off(branch: tuple[Entry, ...]) -> bool:
+    """Whether the last turn never came to its end: a crash, a kill, a power cut."""
+    for entry in reversed(branch):
+        body = entry.body
+        if isinstance(body, Turned):
+            return False
+        if isinstance(body, Answered | Used | Broke) or _is_spoken(body):
+            return True
+    return False
+
+
+def _is_spoken(body: Body) -> bool:
+    return isinstance(body, Said) and body.origin == "user"
 
 
 def _seconds(seconds: float) -> str:

@@ -143,6 +143,9 @@ class Plain:
             self._waited_s = seconds
             self.tell(f"{text} ({seconds:.0f} s)")
 
+    def echo(self, words: str) -> None:
+        """The command stands where it was typed."""
+
     def show(self, text: str) -> None:
         """Plain text of several lines."""
         self._write(neutral(text).rstrip("\n") + "\n")

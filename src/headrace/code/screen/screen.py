@@ -14,10 +14,10 @@ from headrace.code.screen.actions import MODES, Build, Desk
 from headrace.code.screen.front import Front
 from headrace.code.screen.keyboard import Keyboard, hint_of, lines_of
 from headrace.code.screen.keys import ESCAPE_WAIT_S, Key
-from headrace.code.screen.live import Live
+from headrace.code.screen.live import Live, is_cut_off
 from headrace.code.screen.menu import Answer, Menu
 from headrace.code.screen.questions import Questions
-from headrace.code.screen.text import BOLD, CYAN, DIM, Line, expand
+from headrace.code.screen.text import BOLD, CYAN, DIM, Line, expand, wrap
 from headrace.core.clock import Clock, SystemClock
 from headrace.core.decisions import Ask
 from headrace.core.errors import HeadraceError
@@ -115,6 +115,8 @@ class Screen:
             for entry in desk.session.log.branch():
                 self._put(self._live.hear(Logged(entry)))
             self._put(self._live.end())
+            if is_cut_off(desk.session.log.branch()):
+                self.tell("the last turn was cut off; what it did up to then is kept", "warning")
         self._unsubscribe = desk.session.subscribe(self._hear)
         self._view.hint = hint_of(busy=False)
         self.refresh()
@@ -237,7 +239,13 @@ class Screen:
 
     def show(self, text: str) -> None:
         """Plain text of several lines."""
-        self._put([[], *lines_of(expand(neutral(text))), []])
+        room = self._columns - 1
+        for line in lines_of(expand(neutral(text))):
+            self._put(wrap(line, room, indent=[("", "      ")]))
+
+    def echo(self, words: str) -> None:
+        """The command that answers now, above its answer."""
+        self._put([[], [(DIM, f"❯ {neutral(words)}")]])  # noqa: RUF001 - the sign of a prompt
 
     def refresh(self) -> None:
         """Ask for the status line anew."""

@@ -58,6 +58,10 @@ class Host(Protocol):
         """One line that people should know."""
         ...
 
+    def echo(self, words: str) -> None:
+        """Show which command it is that answers now."""
+        ...
+
     def show(self, text: str) -> None:
         """Plain text of several lines."""
         ...
@@ -102,6 +106,7 @@ async def run(host: Host, words: str) -> None:
     if host.working and name not in _ANY_TIME:
         host.tell(f"{name} has to wait until the turn ends; esc interrupts it", "warning")
         return
+    host.echo(words.strip())
     try:
         await act(host, rest.strip())
     except HeadraceError as error:
@@ -112,6 +117,10 @@ async def rewind(host: Host, rest: str = "") -> None:
     """Go back to before something that was said."""
     if rest == "undo" and host.desk.undo_rewind is not None:
         host.tell(await host.desk.undo_rewind())
+        host.refresh()
+        return
+    if rest == "git" and host.desk.rewind_git is not None:
+        host.tell(await host.desk.rewind_git())
         return
     found = picks.points(host.desk.session.log.branch())
     if not found:
