@@ -1,5 +1,6 @@
 """Compaction: by itself when the window fills, readable, editable, undone; and its limits."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -7,13 +8,14 @@ import pytest
 from headrace.agent import prompt_texts
 from headrace.agent.entries import Answered, Begun, Broke, Compacted
 from headrace.agent.parts import Limits
-from headrace.core.errors import InvalidRequest, NotFound
+from headrace.agent.progress import Noticed
+from headrace.core.errors import BudgetSpent, Conflict, InvalidRequest, NotFound
 from headrace.core.events import Event, Failed
 from headrace.core.messages import user
 from headrace.core.models import Usage
 from headrace.core.requests import Request
 from headrace.ledger.prices import Rates
-from support.coding import Bench, Line, Noting, answer, call
+from support.coding import HANG, Bench, Line, Noting, answer, call
 
 LONG = "word " * 600
 
@@ -140,3 +142,38 @@ async def test_a_summary_is_paid_for(tmp_path: Path) -> None:
     assert isinstance(bench.log.branch()[0].body, Begun)
     assert len(bench.bodies(Answered)) == 1
     assert bench.log.branch()[1].body.message == user("First.")  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] - a Said
+
+
+async def test_why_nothing_is_summarised_is_told(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, answer("One."), begun={"context_tokens": 0})
+    bench.session.queue("Two.")
+    with pytest.raises(Conflict, match="nothing to summarise"):
+        await bench.session.compact()
+    bench.model.lines = [[Failed("invalid_request", "No.")]]
+    await bench.session.turn("First.")
+    with pytest.raises(Conflict, match="nothing to summarise"):
+        await bench.session.compact()
+    assert not bench.session.running
+    poor = Bench(
+        tmp_path / "2",
+        answer("One.", usage=Usage(input=1_790, output=10)),
+        rates=Rates(input=1_000_000, output=1_000_000),
+        limits=Limits(budget_nano=1_800),
+        begun={"context_tokens": 0},
+    )
+    await poor.session.turn("First. " * 20)
+    with pytest.raises(BudgetSpent, match="does not reach"):
+        await poor.session.compact()
+    assert len(poor.model.asked) == 1
+
+
+async def test_a_summary_that_is_interrupted_is_told(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, answer("One."), [Failed(HANG, "")])
+    await bench.session.turn("First.")
+    work = asyncio.create_task(bench.session.compact())
+    while len(bench.model.asked) < 2:
+        await asyncio.sleep(0)
+    bench.session.interrupt()
+    assert await work is None
+    told = [one.text for one in bench.progress if isinstance(one, Noticed)]
+    assert told[-1] == "interrupted: nothing is summarised"

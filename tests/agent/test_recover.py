@@ -1,13 +1,16 @@
 """What models write instead of calls by the book, and what is made of it."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from headrace.agent.entries import Used
 from headrace.agent.recover import recover
 from headrace.agent.recover_json import object_of
 from headrace.core.messages import Message, Text, Thinking, ToolCall
 from headrace.core.requests import Tool
+from support.coding import Bench, Noting, answer, call
 
 READ = Tool(
     "Read",
@@ -174,3 +177,49 @@ def test_every_cut_of_a_call_is_mended_rightly_or_refused() -> None:
 
 def test_deep_nesting_is_an_error_like_any_other() -> None:
     assert isinstance(object_of('{"a":' * 5_000, READ.parameters, cut=False), str | dict)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{'path': b'x'}",
+        "{'path': {1, 2}}",
+        "{'path': 1j}",
+        "{'path': (1, 2)}",
+        "{'path': ...}",
+        "{'path': {1: 2}}",
+        "{'path': {None: 2}}",
+        "{'path': {(1, 2): 3}}",
+        '{"path": NaN}',
+        '{"path": Infinity}',
+        '{"path": 1e999}',
+        '{"path": "\\ud800"}',
+    ],
+)
+def test_what_json_cannot_say_is_asked_for_again(text: str) -> None:
+    assert isinstance(object_of(text, {}, cut=False), str)
+
+
+@pytest.mark.parametrize("name", ["Read", "Nope"])
+@pytest.mark.parametrize("deep", ['{"a":' + "[" * 50_000, '{"path":' * 50_000, "[" * 50_000])
+async def test_depth_breaks_nothing(tmp_path: Path, name: str, deep: str) -> None:
+    lines = [answer(call(name, deep, f"c{n}")) for n in range(2)]
+    bench = Bench(tmp_path, *lines, answer("I see."), begun={"context_tokens": 0})
+    assert await bench.session.turn("Go.") == "done"
+    assert all(used.result.is_error for used in bench.bodies(Used))
+
+
+async def test_numbers_of_any_size_are_kept(tmp_path: Path) -> None:
+    lines = [answer(call("Read", '{"path": "a", "limit": 1e300}')), answer("I see.")]
+    bench = Bench(tmp_path, *lines)
+    assert await bench.session.turn("Go.") == "done"
+    assert bench.read.used == [{"path": "a", "limit": int(1e300)}]
+
+
+def test_every_call_has_an_id_of_its_own() -> None:
+    given = ("call_2", "", "call_1", "call_2", "", "call_3")
+    message = Message("assistant", tuple(call("Read", {"path": "a"}, one) for one in given))
+    found = recover(message, (Noting("Read").spec,), cut=False, first_id=1)
+    ids = [one.call.id for one in found.calls]
+    assert len(set(ids)) == len(ids)
+    assert [ids[0], ids[2], ids[5]] == ["call_2", "call_1", "call_3"]

@@ -132,6 +132,8 @@ class Asker:
                 await self._broke(Failed("interrupted", "interrupted"), heard, size, attempt)
                 raise
             if isinstance(heard.end, Finished):
+                heard.end = _cut_off(heard.end, bounded, size)
+            if isinstance(heard.end, Finished):
                 return self._answered(heard, heard.end, begun_ns, size)
             failed = heard.end or Failed("engine_failed", "the answer ended before it was whole")
             await self._broke(failed, heard, size, attempt)
@@ -194,15 +196,6 @@ class Asker:
             first_token_ms=heard.first_token_ms,
             duration_ms=self._ms_since(begun_ns),
         )
-        counted = end.usage.input
-        if counted and not measure.plausible(counted, size.about):
-            self._emit(
-                Noticed(
-                    f"the server read {counted} tokens of about {size.about}: it cut the prompt"
-                    " off; give it a longer context",
-                    "error",
-                )
-            )
         if self._rates is not None:
             told = answered.cost_nano if end.usage.input else self._worst(heard, size)
             self.spent_nano += told or 0
@@ -255,6 +248,20 @@ class Asker:
 
     def _ms_since(self, begun_ns: int) -> int:
         return (self._clock.monotonic_ns() - begun_ns) // _NS_PER_MS
+
+
+def _cut_off(end: Finished, request: Request, size: Size) -> Finished | Failed:
+    """The end of an answer; a failure where the server has not read all that was asked."""
+    window = measure.window_seen(end.usage.input, request, size)
+    if window is None:
+        return end
+    text = (
+        f"the server read {end.usage.input:,} tokens of a far longer prompt: it cuts"
+        f" prompts off without a word, as if its window held {window:,} tokens. Give the server a"
+        " longer one, such as OLLAMA_CONTEXT_LENGTH=32768 for Ollama or -c 32768 for llama-server,"
+        " and say it again; the answer does not count"
+    )
+    return Failed("prompt_cut", text, usage=end.usage)
 
 
 def understood(answered: Answered, begun: Begun, calls_before: int) -> tuple[Answered, Recovered]:

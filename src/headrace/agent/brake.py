@@ -125,7 +125,7 @@ def _failure(one: Round) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def _canonical(arguments: str) -> str:
     try:
         return msgspec.json.encode(msgspec.json.decode(arguments), order="sorted").decode()
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return arguments
 
 

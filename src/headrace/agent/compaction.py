@@ -31,7 +31,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def plan(branch: Sequence[Entry], *, tail: bool) -> Plan | None:
-    """What to keep; None where nothing would be summarised.
+    """What to keep; None where no answer would be summarised.
 
     Args:
         branch: The session.
@@ -47,8 +47,7 @@ def plan(branch: Sequence[Entry], *, tail: bool) -> Plan | None:
             break
         if isinstance(branch[place].body, _BOUNDARIES):
             keep = place
-    older = [one for one in branch[start:keep] if isinstance(one.body, _BOUNDARIES)]
-    if len(older) < 2 and compaction_of(branch) is None:  # noqa: PLR2004 - words and an answer
+    if not any(isinstance(one.body, Answered) for one in branch[start:keep]):
         return None
     keep_id = branch[keep].id if keep < len(branch) else None
     pinned = _pinned(branch, branch[start:keep], window // _PINNED_SHARE * _BYTES_PER_TOKEN)

@@ -5,6 +5,7 @@ three bytes for a token, which is rather too many tokens for code and prose; a b
 one byte for each, which byte-level tokenizers cannot exceed, and an allowance for templates.
 """
 
+import re
 from collections.abc import Sequence
 
 import msgspec
@@ -20,6 +21,9 @@ _PART_TOKENS = 16
 _IMAGE_TOKENS = 6_000
 _SMALL_TOKENS = 1_000
 _TEMPLATE_TOKENS = 1_024
+_CUT_TOKENS_MIN = 2_000
+_NEW_TOKENS_SPARE = 256
+_WORD = re.compile(r"[^\W\d_]+")
 LEAST_OUTPUT_TOKENS = 256
 _OUTPUT_TOKENS = 32_000
 _SPARE_TOKENS_MAX = 24_000
@@ -37,7 +41,8 @@ def size_of(request: Request, branch: Sequence[Entry]) -> Size:
     """The size of the next request of a branch."""
     parts = [part for message in request.messages for part in message.parts]
     known = _counted(branch)
-    if known is None:
+    new = None if known is None else _bytes(parts[known.heard_from :]) // _BYTES_PER_TOKEN + 1
+    if known is None or known.tokens is None:
         tools = sum(
             len(tool.name)
             + len(tool.description.encode())
@@ -47,13 +52,11 @@ def size_of(request: Request, branch: Sequence[Entry]) -> Size:
         total = _bytes(parts) + tools
         about = total // _BYTES_PER_TOKEN + 1
         allowance = _PART_TOKENS * (len(parts) + len(request.tools)) + _TEMPLATE_TOKENS
-        return Size(about, about, total + allowance + _images(parts))
-    sent, tokens, own = known
-    added = parts[sent:]
-    heard = parts[sent + own :]
-    new = _bytes(heard) // _BYTES_PER_TOKEN + 1
-    about = tokens + _bytes(added) // _BYTES_PER_TOKEN + 1
-    return Size(about, new, tokens + _bytes(added) + _PART_TOKENS * len(added) + _images(added))
+        return Size(about, about if new is None else new, total + allowance + _images(parts))
+    added = parts[known.sent :]
+    about = known.tokens + _bytes(added) // _BYTES_PER_TOKEN + 1
+    most = known.tokens + _bytes(added) + _PART_TOKENS * len(added) + _images(added)
+    return Size(about, about if new is None else new, most)
 
 
 def spare_tokens(context_tokens: int) -> int:
@@ -90,34 +93,62 @@ def affordable(rates: Rates, size: Size, wanted: int, left_nano: int) -> int | N
     return low if low >= min(wanted, LEAST_OUTPUT_TOKENS) else None
 
 
-def _counted(branch: Sequence[Entry]) -> tuple[int, int, int] | None:
-    """Parts and tokens of the last counted request, and parts of its answer."""
+class _Counted(msgspec.Struct, frozen=True):
+    """The last counted request: its parts, its tokens if they are believed, where news begin."""
+
+    sent: int
+    tokens: int | None
+    heard_from: int
+
+
+def _counted(branch: Sequence[Entry]) -> _Counted | None:
     for place in range(len(branch) - 1, -1, -1):
         body = branch[place].body
         if isinstance(body, Begun | Compacted):
             return None
         if isinstance(body, Answered) and body.usage.input:
-            before = request_of(branch[:place])
-            if not plausible(body.usage.input, _bytes_of(before) // _BYTES_PER_TOKEN):
-                return None
+            before, after = request_of(branch[:place]), request_of(branch[: place + 1])
             sent = sum(len(message.parts) for message in before.messages)
-            after = request_of(branch[: place + 1])
             own = sum(len(m.parts) for m in after.messages if m.role == "assistant")
             own -= sum(len(m.parts) for m in before.messages if m.role == "assistant")
-            return sent, body.usage.input, own
+            about = _bytes([part for message in before.messages for part in message.parts])
+            about //= _BYTES_PER_TOKEN
+            believed = body.usage.input * 4 >= about or about < _SMALL_TOKENS
+            return _Counted(sent, body.usage.input if believed else None, sent + own)
     return None
 
 
-def plausible(counted: int, about: int) -> bool:
-    """Whether a server can have read all of a prompt whose tokens it counted.
+def window_seen(counted: int, request: Request, size: Size) -> int | None:
+    """The window of a server that has read so little of a prompt that it must have cut it off.
 
-    Servers with a shorter window than they tell cut prompts off without a word.
+    Servers with a shorter window than they tell drop what is older without a word. Other
+    tokenizers alone do not come to this: none has less tokens than there are words, as the space
+    between them parts tokens, and a quarter is left to those that do it differently. Some servers
+    count only what no cache held, which is about what is new. None: all of it may have been read.
     """
-    return counted * 4 >= about or about < _SMALL_TOKENS
+    # Of all that is sent: what is known of the call before may have been cut off already.
+    about = _bytes([p for m in request.messages for p in m.parts]) // _BYTES_PER_TOKEN
+    if not counted or about < _CUT_TOKENS_MIN or counted * 2 >= about:
+        return None
+    if size.new < size.about and counted <= size.new + _NEW_TOKENS_SPARE:
+        return None
+    return None if counted * 4 >= _words(request) * 3 else 1 << (counted - 1).bit_length()
 
 
-def _bytes_of(request: Request) -> int:
-    return _bytes([part for message in request.messages for part in message.parts])
+def _words(request: Request) -> int:
+    """Words that stand in a request; thoughts are left out, as templates drop them."""
+    texts: list[str] = []
+    for part in (part for message in request.messages for part in message.parts):
+        match part:
+            case Text():
+                texts.append(part.text)
+            case ToolResult():
+                texts += [inner.text for inner in part.parts if isinstance(inner, Text)]
+            case ToolCall():
+                texts.append(part.arguments)
+            case _:
+                pass
+    return sum(len(_WORD.findall(text)) for text in texts)
 
 
 def _bytes(parts: Sequence[Part]) -> int:

@@ -6,6 +6,7 @@ that ends in one is refused and asked for again; whoever closes it writes half a
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import count
 from typing import Any, cast
 
 import msgspec
@@ -56,14 +57,17 @@ def recover(message: Message, tools: Sequence[Tool], *, cut: bool, first_id: int
     parts = _with_calls(message.parts, tools)
     by_name = {tool.name: tool for tool in tools}
     ready: list[Ready] = []
+    taken = {part.id for part in parts if isinstance(part, ToolCall)}
     ids: set[str] = set()
     said: list[Part] = []
     for part in parts:
         if isinstance(part, ToolCall):
             identifier = part.id
             if not identifier or identifier in ids:
-                identifier = f"call_{first_id + len(ready)}"
+                numbers = (f"call_{n}" for n in count(first_id + len(ready)))
+                identifier = next(one for one in numbers if one not in taken)
             ids.add(identifier)
+            taken.add(identifier)
             one = _ready(msgspec.structs.replace(part, id=identifier), by_name, cut=cut)
             ready.append(one)
             said.append(one.call)
@@ -133,7 +137,7 @@ def _mended(call: ToolCall, arguments: dict[str, Any]) -> ToolCall:
     """The call with its arguments as they are understood, untouched where they were sound."""
     try:
         same: object = msgspec.json.decode(call.arguments)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         same = None
     if same == arguments and call.arguments.startswith("{"):
         return call
@@ -271,7 +275,7 @@ def _parsed(value: object) -> object:
         return None
     try:
         return msgspec.json.decode(value)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return None
 
 

@@ -44,12 +44,12 @@ def object_of(text: str, schema: JsonSchema, *, cut: bool) -> dict[str, Any] | s
 
 
 def _sendable(found: dict[str, Any]) -> bool:
-    """Whether JSON can say it again: half a character and Python's `...` it cannot."""
+    """Whether JSON says the same: half a character, NaN and Python's sets and bytes it does not."""
     try:
-        msgspec.json.encode(found)
-    except (UnicodeEncodeError, TypeError, OverflowError, RecursionError):
+        said: object = msgspec.json.decode(msgspec.json.encode(found))
+    except (UnicodeEncodeError, TypeError, OverflowError, RecursionError, msgspec.MsgspecError):
         return False
-    return True
+    return said == found
 
 
 def _read(text: str) -> dict[str, Any] | None:

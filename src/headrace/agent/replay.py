@@ -381,7 +381,7 @@ def _deltas(message: Message) -> list[Delta]:
 def _read(call: ToolCall) -> object:
     try:
         return msgspec.json.decode(call.arguments or "{}")
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return None
 
 
