@@ -8,7 +8,7 @@ from headrace.safety.sandbox.policy import Limits
 SHELL = "/bin/bash"
 _INSIDE_ID = "1000"  # whoever root is outside; nothing inside is treated as root by its number
 # A process of root's number may write to these without any capability.
-_PROC = ("sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi", "mtrr")
+_PROC = ("sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi", "mtrr")
 _NULL = "/dev/null"
 
 
@@ -55,7 +55,7 @@ def bubblewrap(
     words += ["--die-with-parent", "--new-session", "--clearenv"]
     if is_root:
         words += ["--uid", _INSIDE_ID, "--gid", _INSIDE_ID]
-    words += _system(ground)
+    words += _system(ground, is_root=is_root)
     words += ["--dir", "/run"]
     for place in ("/tmp", "/var/tmp"):  # noqa: S108 - the command's own
         words += ["--bind", mounts.temporary, place]
@@ -71,7 +71,7 @@ def bubblewrap(
     return [*words, "--seccomp", str(filter_fd), "--chdir", cwd, "--"]
 
 
-def _system(ground: Ground) -> list[str]:
+def _system(ground: Ground, *, is_root: bool) -> list[str]:
     words: list[str] = []
     for path in ground.system:
         words += ["--ro-bind-try", path, path]
@@ -80,7 +80,7 @@ def _system(ground: Ground) -> list[str]:
     for path, is_folder in ground.masked:
         words += ["--tmpfs", path] if is_folder else ["--ro-bind", _NULL, path]
     words += ["--proc", "/proc", "--dev", "/dev"]
-    for name in _PROC:
+    for name in ("sys", *(_PROC if is_root else ())):
         words += ["--ro-bind-try", f"/proc/{name}", f"/proc/{name}"]
     return words
 

@@ -105,7 +105,7 @@ class Ground(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         system: Folders to show read-only.
         links: Links at the root, with their targets.
-        masked: Files and folders below `/etc` that not everybody may read.
+        masked: Files and folders below `/etc` that not everybody may read, but we may.
         home: The user's home folder, shown empty.
         toolchains: Folders to show read-only, most of them below `home`.
         variables: The command's environment.
@@ -170,13 +170,15 @@ def _unreadable(folder: str, depth: int) -> Iterator[tuple[str, bool]]:
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             mode = entry.stat(follow_symlinks=False).st_mode
-            if stat.S_ISDIR(mode):
-                if not mode & stat.S_IXOTH:
-                    yield entry.path, True
-                elif depth:
-                    yield from _unreadable(entry.path, depth - 1)
-            elif stat.S_ISREG(mode) and not mode & stat.S_IROTH:
-                yield entry.path, False
+            if stat.S_ISLNK(mode):
+                continue
+            # Each mount costs, and what keeps us out needs none.
+            is_folder = stat.S_ISDIR(mode)
+            is_open = bool(mode & (stat.S_IXOTH if is_folder else stat.S_IROTH))
+            if is_folder and is_open and depth:
+                yield from _unreadable(entry.path, depth - 1)
+            elif not is_open and os.access(entry.path, os.X_OK if is_folder else os.R_OK):
+                yield entry.path, is_folder
 
 
 def _toolchains(home: str) -> tuple[str, ...]:
@@ -185,17 +187,13 @@ def _toolchains(home: str) -> tuple[str, ...]:
         found.add(os.path.realpath(f"{home}/go"))  # Go itself, not what one builds with it
     # The interpreter we run on is there for commands, too.
     found |= {os.path.realpath(path) for path in (sys.prefix, sys.base_prefix)}
-    shown = {"/usr", "/opt", "/nix"}
-    return tuple(
-        sorted(
-            path
-            for path in found
-            if os.path.exists(path)  # noqa: PTH110 - likewise
-            and path not in _NO_ROOTS
-            and not any(path == each or path.startswith(f"{each}/") for each in shown)
-            and not f"{home}/".startswith(f"{path}/")
-        )
-    )
+    shown = ["/usr", "/opt", "/nix"]
+    for path in sorted(found):
+        is_wide = path in _NO_ROOTS or f"{home}/".startswith(f"{path}/")
+        is_shown = any(path == each or path.startswith(f"{each}/") for each in shown)
+        if os.path.exists(path) and not is_wide and not is_shown:  # noqa: PTH110 - likewise
+            shown.append(path)
+    return tuple(shown[3:])
 
 
 def _variables(home: str) -> dict[str, str]:
