@@ -15,6 +15,7 @@ from headrace.safety.rules import (
     parse_rule,
 )
 from headrace.safety.shell_words import parse
+from headrace.safety.wrappers import units
 
 PLACE = Place("/ws", "/home/me")
 
@@ -210,3 +211,52 @@ def test_a_rule_carries_its_own_examples():
         rule({"rule": "Bash(ls:*)", "not_match": ["ls -l"]})
     with pytest.raises(ConfigError, match=r"does not match its own example 'ls; rm x'"):
         rule({"rule": "Bash(ls:*)", "match": ["ls; rm x"]})
+
+
+STARS = "*a" * 60
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "example"),
+    [
+        (f"Bash(x{STARS}b)", "deny", "x" + "a" * 800),
+        (f"Bash(x{STARS}b)", "deny", "x" + "a" * 800 + " $X" * 30),
+        (f"Read({STARS}b)", "deny", "a" * 800),
+        ("Read(" + "**/a*/" * 100 + "b)", "deny", "a/" * 400 + "c"),
+        ("Read(" + "**/" * 200 + "b)", "deny", "a/" * 400 + "c"),
+        (f"WebFetch(domain:{STARS}b.c)", "deny", "https://" + "a" * 800 + ".c"),
+        ("Bash(rm:*)", "deny", "find " + "-exec " * 160),
+    ],
+)
+def test_no_rule_stalls_on_its_example(text: str, kind: Kind, example: str):
+    # What tries every division of the example among the stars would not end in a lifetime.
+    rule({"rule": text, "not_match": [example]}, kind)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        f"Bash({'x*' * 500})",
+        {"rule": "Bash(ls:*)", "match": ["ls"] * 101},
+        {"rule": "Bash(ls:*)", "match": ["ls " + "x" * 1_000]},
+        "Read([z-a])",
+    ],
+)
+def test_rules_out_of_bounds_are_refused_and_named(value: object):
+    with pytest.raises(ConfigError, match=r"f\.json"):
+        rule(value, "deny")
+
+
+@pytest.mark.parametrize(
+    ("text", "run"),
+    [
+        ("find . -exec echo {} + -exec rm {} ';'", ["echo", "rm"]),
+        ("find . -exec echo a + b ';'", ["echo"]),
+        ("find . -exec find . -exec rm x", ["find", "rm"]),
+    ],
+)
+def test_what_find_runs(text: str, run: list[str]):
+    found, unsure = units(parse(text))
+    assert not unsure
+    assert [unit.command.words[0].text for unit in found[1:]] == run
+    assert units(parse("find . $X rm a"))[1]

@@ -24,6 +24,8 @@ _DOMAIN = re.compile(r"domain:(\*|(\*\.)?[\w*-]+(\.[\w*-]+)*\.?)")
 _READERS = frozenset({"Grep", "Glob", "LS", "NotebookRead"})
 _WRITERS = frozenset({"Write", "NotebookEdit", "MultiEdit"})
 PATH_TOOLS = _READERS | _WRITERS | {"Read", "Edit"}
+_RULE_CHARACTERS_MAX = 1_000
+_EXAMPLES_MAX = 100
 _BLANKS = str.maketrans(dict.fromkeys(" \t\n", "\x1f"))
 _EMPTY = "\x1e"
 _GIT_VALUED = frozenset({"-C", "-c", "--git-dir", "--work-tree", "--namespace", "--config-env"})
@@ -107,6 +109,8 @@ def parse_rule(  # noqa: D417 - `value` is described in the first line
             f"{where}: {value!r} is no rule",
             hint='write "Tool", "Tool(what:*)" or {"rule": …, "match": […], "not_match": […]}',
         )
+    if "*" in match[0] and len(match[0]) > _RULE_CHARACTERS_MAX:
+        raise ConfigError(f"{where}: {match[0][:60]!r}… has over {_RULE_CHARACTERS_MAX} characters")
     tool, spec = match[1], match[2] or ""
     spec = "" if spec in {"*", ":*"} and tool not in PATH_TOOLS else spec
     if tool == "WebFetch" and spec and not _DOMAIN.fullmatch(spec):
@@ -114,8 +118,17 @@ def parse_rule(  # noqa: D417 - `value` is described in the first line
     if tool in PATH_TOOLS and spec.startswith("!"):
         raise ConfigError(f"{where}: {text!r} negates a path, which rules cannot")
     rule = Rule(text=match[0], tool=tool, spec=spec, scope=scope, file=file, root=root)
+    _check_path(rule, where, home)
     _try_examples(rule, kind, examples, where, Place(root, home))
     return rule
+
+
+def _check_path(rule: Rule, where: str, home: str) -> None:
+    if rule.tool in PATH_TOOLS and rule.spec:
+        try:
+            matches_path(rule, rule.tool, "/", Place(rule.root, home), loose=False)
+        except re.error as error:
+            raise ConfigError(f"{where}: {rule.text!r} is no pattern: {error}") from None
 
 
 def _try_examples(
@@ -127,7 +140,13 @@ def _try_examples(
             isinstance(e, str) for e in cast("list[Any]", given)
         ):
             raise ConfigError(f"{where}: `{key}` of `{rule.text}` is no list of texts")
-        for example in cast("list[str]", given):
+        texts = cast("list[str]", given)
+        if len(texts) > _EXAMPLES_MAX or any(len(text) > _RULE_CHARACTERS_MAX for text in texts):
+            raise ConfigError(
+                f"{where}: `{key}` of `{rule.text}` has over {_EXAMPLES_MAX} examples,"
+                f" or one of over {_RULE_CHARACTERS_MAX} characters"
+            )
+        for example in texts:
             if _covers(rule, kind, example, place) is not expected:
                 verb = "does not match" if expected else "matches"
                 raise ConfigError(
@@ -180,9 +199,12 @@ def matches_url(rule: Rule, url: str) -> bool:
     if domain == "*":
         return True
     # A leading `*.` spans labels; any other star stays in one, since anybody may buy a domain.
-    start = r".+\." if domain.startswith("*.") else ""
-    rest = re.escape(domain.removeprefix("*.")).replace(r"\*", "[^.]*")
-    return re.fullmatch(start + rest, host) is not None
+    wanted, labels = domain.removeprefix("*.").split("."), host.split(".")
+    if domain.startswith("*.") and len(labels) > len(wanted):
+        labels = labels[-len(wanted) :]
+    elif domain.startswith("*.") or len(labels) != len(wanted):
+        return False
+    return all(_stars(one).fullmatch(label) for one, label in zip(wanted, labels, strict=True))
 
 
 def is_plain_variable(name: str) -> bool:
@@ -262,11 +284,15 @@ def _pattern(spec: str) -> tuple[str, bool]:
 
 
 @functools.lru_cache(maxsize=1024)
+def _stars(pattern: str, more: str = "") -> re.Pattern[str]:
+    pieces = [re.escape(piece) for piece in re.split(r"\*+", pattern)]
+    return re.compile(path_patterns.first_fits(pieces, ".") + more, re.DOTALL)
+
+
 def _regex(pattern: str) -> re.Pattern[str]:
     # A trailing ` *` also matches nothing: `ls *` allows a bare `ls`, but never `lsof`.
     optional = pattern.endswith(" *")
-    body = ".*".join(map(re.escape, (pattern[:-2] if optional else pattern).split("*")))
-    return re.compile(f"{body}(?: .*)?" if optional else body, re.DOTALL)
+    return _stars(pattern[:-2], "(?: .*)?") if optional else _stars(pattern)
 
 
 def _may_match(pattern: str, text: str) -> bool:
@@ -278,30 +304,22 @@ def _may_match(pattern: str, text: str) -> bool:
 
 
 def _meet(pattern: str, text: str) -> bool:
-    def closed(states: set[int]) -> set[int]:
-        for at in sorted(states):
-            end = at
-            while end < len(pattern) and pattern[end] == "*":
-                end += 1
-                states.add(end)
-        return states
-
-    states = closed({0})
+    """Walk along the text with the set of all places in the pattern, as the bits of a number."""
+    pattern = re.sub(r"\*+", "*", pattern)
+    places: dict[str, int] = {}
+    for at, char in enumerate(pattern):
+        places[char] = places.get(char, 0) | 1 << at
+    stars, every = places.pop("*", 0), (2 << len(pattern)) - 1
+    within = every >> 1 & ~places.get(" ", 0)
+    here = 1 | (1 & stars) << 1
     for char in text:
-        moved: set[int] = set()
-        for at in states:
-            wanted = pattern[at : at + 1]
-            if wanted == "*":
-                moved.add(at)
-            elif char not in {HOLE, PART} and wanted == char:
-                moved.add(at + 1)
-            if char in {HOLE, PART}:
-                stop = next(
-                    (n for n in range(at, len(pattern)) if char == PART and pattern[n] == " "),
-                    len(pattern),
-                )
-                moved.update(range(at, stop + 1))
-        states = closed(moved)
-        if not states:
+        if char == HOLE:  # anywhere from the first place on
+            moved = every & -(here & -here)
+        elif char == PART:  # on to the next space: the carry of an addition runs through a word
+            moved = here | ((here & within) + within ^ within) & every
+        else:
+            moved = here & stars | (here & places.get(char, 0)) << 1
+        here = moved | (moved & stars) << 1
+        if not here:
             return False
-    return len(pattern) in states
+    return bool(here >> len(pattern) & 1)

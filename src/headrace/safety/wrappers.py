@@ -121,11 +121,19 @@ def _parsed(words: tuple[Word, ...]) -> Script:
 
 def _of_find(command: Command) -> Iterator[Script]:
     words = command.words
-    for at, word in enumerate(words):
-        if word.text in {"-exec", "-execdir", "-ok", "-okdir"}:
-            rest = words[at + 1 :]
-            end = next((n for n, each in enumerate(rest) if each.text in {";", "+"}), len(rest))
-            yield _command(tuple(_filled(each) for each in rest[:end]))
+    at = 1
+    while at < len(words):
+        at += 1
+        if words[at - 1].text[:1] in {HOLE, PART}:
+            yield Script((), "what find does")
+        if words[at - 1].text in {"-exec", "-execdir", "-ok", "-okdir"}:
+            end = at
+            while end < len(words) and words[end].text != ";":
+                end += 1
+                if words[end - 1].text == "{}" and end < len(words) and words[end].text == "+":
+                    break
+            yield _command(tuple(_filled(each) for each in words[at:end]))
+            at = end
 
 
 def _filled(word: Word) -> Word:
