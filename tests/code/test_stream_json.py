@@ -12,7 +12,7 @@ import pytest
 from headrace.code.stream_json import Pieces, said
 from headrace.core.events import Delta
 from headrace.core.messages import Image, Text
-from support.model_server import Desk, ModelServer, Turn, call, text
+from support.model_server import MODEL, Desk, ModelServer, Turn, call, text
 
 BOTH = ("--output-format", "stream-json", "--input-format", "stream-json", "--verbose")
 TOUCH = call("Bash", command="touch made")
@@ -232,3 +232,78 @@ def test_an_answer_that_broke_off_is_closed_in_the_stream():
     kinds = [event["type"] for event in events]
     assert kinds[-3:] == ["content_block_stop", "message_delta", "message_stop"]
     assert kinds.count("message_stop") == 1
+
+
+def test_the_model_changes_on_request_from_the_next_turn_on(talks: Any, server: ModelServer):
+    talk = talks(turns=([text("One.")],))
+    assert talk.ask("1", subtype="set_model", model="first-7b")["subtype"] == "success"
+    talk.say("First.")
+    assert talk.until("result")["result"] == "One."
+    assert server.last()["model"] == "first-7b"
+    server.play([{"type": "hang"}], [text("Two.")])
+    talk.say("Wait.")
+    assert server.asked.acquire(timeout=20)
+    assert server.asked.acquire(timeout=20)
+    assert talk.ask("2", subtype="set_model", model="second-7b")["subtype"] == "success"
+    assert talk.ask("3", subtype="interrupt")["subtype"] == "success"
+    assert talk.until("result")["end"] == "interrupted"
+    server.play([text("Two.")])
+    talk.say("Second.")
+    assert talk.until("result")["result"] == "Two."
+    assert server.last()["model"] == "second-7b"
+    inits = [one for one in talk.seen if one["type"] == "system"]
+    assert [one["model"] for one in inits] == ["first-7b", "first-7b", "second-7b"]
+    server.play([text("Three.")])
+    assert talk.ask("4", subtype="set_model", model=None)["subtype"] == "success"
+    talk.say("Third.")
+    assert talk.until("result")["result"] == "Three."
+    assert server.last()["model"] == MODEL
+    assert talk.end() == 0
+
+
+def test_a_line_that_is_too_deep_is_passed_over(talks: Any):
+    talk = talks()
+    talk.running.stdin.write('{"a":' + "[" * 100_000 + "\n")
+    talk.say("Hello.")
+    assert talk.until("result")["result"] == "Hi."
+    assert talk.end() == 0
+
+
+@pytest.mark.parametrize("form", ["stream-json", "json", "text"])
+def test_what_nobody_expected_is_told_in_one_result(
+    desk: Desk, server: ModelServer, tmp_path: Path, form: str
+):
+    """A part of ours that breaks while the session is put together."""
+    breaks = tmp_path / "breaks"
+    breaks.mkdir()
+    (breaks / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Found:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'headrace.code.toolbox':\n"
+        "            raise ValueError('the wheel fell off')\n"
+        "sys.meta_path.insert(0, Found())\n"
+    )
+    desk.more = {"PYTHONPATH": str(breaks)}
+    shown = desk.code("-p", "Hello.", "--output-format", form)
+    assert shown.returncode == 1
+    assert "Traceback" not in shown.stdout + shown.stderr
+    if form == "text":
+        assert "ValueError: the wheel fell off" in shown.stderr
+        told = shown.stderr
+    else:
+        [result] = [json.loads(line) for line in shown.stdout.splitlines()]
+        assert (result["is_error"], result["subtype"]) == (True, "error_during_execution")
+        told = result["errors"][0]
+        assert "ValueError: the wheel fell off" in told
+    path = Path(told.rstrip().rpartition(" ")[2])
+    assert path.name == "code.log"
+    assert "in find_spec" in path.read_text()
+    assert server.bodies == []
+
+
+def test_an_empty_prompt_is_told_in_a_result(desk: Desk):
+    shown = desk.code("-p", "--output-format", "json")
+    [result] = [json.loads(line) for line in shown.stdout.splitlines()]
+    assert (shown.returncode, result["is_error"]) == (1, True)
+    assert "nothing to do" in result["errors"][0]

@@ -7,11 +7,14 @@ the midst of a turn.
 import asyncio
 import itertools
 import sys
+from contextlib import suppress
 from typing import Any
 
 from headrace.agent.progress import Reply
 from headrace.agent.session import Session
 from headrace.code import stream_json
+from headrace.code.build import use_model
+from headrace.code.connect import choose
 from headrace.code.face import SIGNALLED, Face, session_of, signals, tell
 from headrace.code.flags import Flags
 from headrace.core.decisions import Ask
@@ -24,32 +27,37 @@ _DONE, _FAILED = 0, 1
 _WAITING_MAX = 1_000
 
 
-async def converse(flags: Flags) -> int:
+async def converse(flags: Flags, face: Face) -> int:
     """Talk until the input ends; returns the exit code of the last turn."""
-    return await _Conversation(flags).run()
+    return await _Conversation(flags, face).run()
 
 
 class _Conversation:
     """One conversation; it is the session's human where permissions are asked on stdio."""
 
-    def __init__(self, flags: Flags) -> None:
+    def __init__(self, flags: Flags, face: Face) -> None:
         self._flags = flags
-        self._face = Face(flags)
+        self._face = face
         self._turns: asyncio.Queue[Message | None] = asyncio.Queue()
         self._answers: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._numbers = itertools.count(1)
         self._session: Session | None = None
         self._running: asyncio.Task[object] | None = None
         self._mode: str | None = None
+        self._named = flags.model
+        self._model: str | None = None
+        self._choosing: set[asyncio.Task[None]] = set()
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
 
         def take(value: dict[str, Any] | None) -> None:
-            loop.call_soon_threadsafe(self._take, value)
+            with suppress(RuntimeError):  # the loop is closed: what comes now is not read
+                loop.call_soon_threadsafe(self._take, value)
 
         def refuse(why: str) -> None:
-            loop.call_soon_threadsafe(tell, why)
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(tell, why)
 
         stream_json.Reader(sys.stdin.fileno(), take, refuse)
         code = _DONE
@@ -60,9 +68,9 @@ class _Conversation:
                 code = await self._talk()
             except asyncio.CancelledError:
                 self._face.never("interrupted", "it was interrupted")
-            except HeadraceError as error:
+            except Exception as error:  # noqa: BLE001 - the other end must hear of it
                 code = _FAILED
-                self._face.never("failed", error.message, hint=error.hint)
+                self._face.broke(error)
         return SIGNALLED + caught.number if caught.number else code
 
     async def _talk(self) -> int:
@@ -78,10 +86,17 @@ class _Conversation:
                 session.set_mode(self._mode)
             said: Message | None = first
             while said is not None:
+                await self._changed(session)
                 end = await self._face.turn(session, said)
                 code = _DONE if end == "done" else _FAILED
                 said = await self._turns.get()
         return code
+
+    async def _changed(self, session: Session) -> None:
+        """Go on with the model that was asked for meanwhile."""
+        name, self._model = self._model, None
+        if name is not None and self._face.ground is not None:
+            await use_model(self._face.ground, session, name)
 
     def _stop(self) -> None:
         if self._session is not None:
@@ -123,14 +138,41 @@ class _Conversation:
 
     def _answer(self, number: str, request: dict[str, Any]) -> None:
         """A control request of the other end."""
+        match request:
+            case {"subtype": "set_model", "model": str() | None as name}:
+                task = asyncio.ensure_future(self._set_model(number, name))
+                self._choosing.add(task)
+                task.add_done_callback(self._choosing.discard)
+                return
+            case _:
+                pass
         try:
-            response = {"subtype": "success", "response": self._do(request)}
-        except HeadraceError as error:
-            response = {"subtype": "error", "error": error.message}
-        except ValueError as error:
-            response = {"subtype": "error", "error": str(error)}
-        line = {"type": "control_response", "response": response | {"request_id": number}}
-        self._face.writer.write(line)
+            self._respond(number, self._do(request))
+        except (HeadraceError, ValueError) as error:
+            self._refuse(number, error)
+
+    async def _set_model(self, number: str, name: str | None) -> None:
+        """Hold the next turn, and all after it, with another model; None: the first one."""
+        name = name or self._named
+        if self._face.ground is None:
+            self._flags.model = name
+        else:
+            try:
+                model = await choose(self._face.ground.connection.client, name)
+            except HeadraceError as error:
+                self._refuse(number, error)
+                return
+            self._model = model.id
+        self._respond(number, {})
+
+    def _respond(self, number: str, response: dict[str, Any]) -> None:
+        told = {"subtype": "success", "request_id": number, "response": response}
+        self._face.writer.write({"type": "control_response", "response": told})
+
+    def _refuse(self, number: str, error: HeadraceError | ValueError) -> None:
+        words = error.message if isinstance(error, HeadraceError) else str(error)
+        told = {"subtype": "error", "request_id": number, "error": words}
+        self._face.writer.write({"type": "control_response", "response": told})
 
     def _do(self, request: dict[str, Any]) -> dict[str, Any]:
         match request:
@@ -147,8 +189,6 @@ class _Conversation:
                 if self._session is not None:
                     self._session.set_mode(self._mode)
                 return {"mode": self._mode}
-            case {"subtype": "set_model", "model": None}:
-                return {}
             case {"subtype": "mcp_status"}:
                 return {"mcpServers": []}
             case _:

@@ -13,6 +13,7 @@ from headrace.code.build import Ground, open_session, use_model
 from headrace.code.instructions import INIT_PROMPT
 from headrace.code.screen.actions import Desk, Kept, Ran, Status
 from headrace.code.snapshots import Restored
+from headrace.code.trace import keep_traces
 from headrace.core.errors import Conflict, NotFound, StoreError
 from headrace.core.messages import user
 from headrace.safety.rules import Rule
@@ -32,6 +33,7 @@ _SKIPPED = frozenset({".git", "node_modules", "__pycache__", ".venv", "target", 
 
 async def desk_of(ground: Ground, log: Log | None = None) -> Desk:
     """The desk of the session that the flags name, or of one that is open already."""
+    keep_traces(ground.flags)
     session = await open_session(ground, log=log)
 
     async def resume(session_id: str) -> Desk:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.agent.entries import Answered, Used
+from headrace.agent.failures import told
 from headrace.agent.progress import End, Human, Logged, Partial, Progress, Retrying, Running
 from headrace.agent.session import Session
 from headrace.agent.terminal import neutral
@@ -17,7 +18,9 @@ from headrace.code import json_output, stream_json
 from headrace.code.build import Ground, lay, open_session
 from headrace.code.flags import Flags
 from headrace.code.tally import WHY, Tally
+from headrace.code.trace import trace_path
 from headrace.core.clock import SystemClock
+from headrace.core.errors import HeadraceError
 from headrace.core.messages import Message
 
 SIGNALLED = 128
@@ -82,24 +85,27 @@ class Face:
         self.tally = Tally()
         self.writer = stream_json.Writer(sys.stdout.fileno(), flags.session_id or "")
         self._flags = flags
-        self._ground: Ground | None = None
+        self.ground: Ground | None = None
+        self._has_result = False
+        self._spent_before_nano = 0
         self._model = ""
         self._started_ns = SystemClock().monotonic_ns()
         self._pieces = stream_json.Pieces(self._piece, "")
 
     def begin(self, ground: Ground, session: Session) -> None:
         """The session is there."""
-        self._ground, self.session = ground, session
-        self._model = ground.connection.model.id
+        self.ground, self.session = ground, session
         self.writer.session_id = session.log.id
-        self._pieces = stream_json.Pieces(self._piece, self._model)
         self.ready.set()
 
     async def turn(self, session: Session, said: str | Message) -> End:
         """One turn, with its result."""
         self.tally = Tally(session.policy.decide)
+        self._model = session.begun.model
+        self._pieces = stream_json.Pieces(self._piece, self._model)
         self._started_ns = SystemClock().monotonic_ns()
-        spent_before = session.cost().nano
+        self._spent_before_nano = session.cost().nano
+        self._has_result = False
         if self._streams:
             self.writer.message("system", **self._init(session))
         unsubscribe = session.subscribe(self._hear)
@@ -108,19 +114,29 @@ class Face:
             end = await self._shaped(session, said, structured)
         finally:
             unsubscribe()
-        self._result(end, session.cost().nano - spent_before, structured)
+        self._result(end, self._spent_nano(), structured)
         return end
 
     def never(self, end: End, why: str, *, hint: str | None = None) -> End:
         """There never was a session, or its work broke; said where a reader looks for it."""
         self.tally.errors.append(f"{why}. {hint}" if hint else why)
-        if self._flags.output_format == "text":
+        if self._flags.output_format == "text" or self._has_result:
             tell(why)
             if hint:
                 sys.stderr.write(f"  {neutral(hint)}\n")
         else:
-            self._result(end, 0, {})
+            self._result(end, self._spent_nano(), {})
         return end
+
+    def broke(self, error: Exception) -> End:
+        """The same of an error, ours or one that nobody expected."""
+        if isinstance(error, HeadraceError):
+            return self.never("failed", error.message, hint=error.hint)
+        hint = f"This should not happen; its trace is in {trace_path(self._flags)}"
+        return self.never("failed", told(error), hint=hint)
+
+    def _spent_nano(self) -> int:
+        return 0 if self.session is None else self.session.cost().nano - self._spent_before_nano
 
     @property
     def _streams(self) -> bool:
@@ -154,8 +170,8 @@ class Face:
         return "failed"
 
     def _init(self, session: Session) -> dict[str, Any]:
-        assert self._ground is not None  # noqa: S101 - begin() comes first
-        ground = self._ground
+        assert self.ground is not None  # noqa: S101 - begin() comes first
+        ground = self.ground
         return {
             "subtype": "init",
             "cwd": str(ground.workspace),
@@ -209,6 +225,7 @@ class Face:
         self.writer.message("stream_event", event=event, parent_tool_use_id=None)
 
     def _result(self, end: End, cost_nano: int, structured: dict[str, object]) -> None:
+        self._has_result = True
         if self._flags.output_format == "text":
             self._print(end, structured)
             return

@@ -11,7 +11,8 @@ import sys
 from headrace.agent.progress import End
 from headrace.code.face import SIGNALLED, Caught, Face, session_of, signals
 from headrace.code.flags import Flags
-from headrace.core.errors import HeadraceError, InvalidRequest
+from headrace.code.trace import keep_traces
+from headrace.core.errors import InvalidRequest
 
 _DONE, _FAILED = 0, 1
 _INPUT_BYTES_MAX = 16 * 1024 * 1024
@@ -19,12 +20,17 @@ _INPUT_BYTES_MAX = 16 * 1024 * 1024
 
 def main(flags: Flags) -> int:
     """Run it; returns the exit code."""
-    if flags.input_format == "stream-json":
-        from headrace.code.converse import converse  # noqa: PLC0415 - one way in of two
+    keep_traces(flags)
+    face = Face(flags)
+    try:
+        if flags.input_format == "stream-json":
+            from headrace.code.converse import converse  # noqa: PLC0415 - one way in of two
 
-        return asyncio.run(converse(flags))
-    prompt = prompt_of(flags.prompt)
-    return asyncio.run(_once(flags, prompt))
+            return asyncio.run(converse(flags, face))
+        return asyncio.run(_once(flags, prompt_of(flags.prompt), face))
+    except Exception as error:  # noqa: BLE001 - whoever reads the output must hear of it there
+        face.broke(error)
+        return _FAILED
 
 
 def prompt_of(given: str | None) -> str:
@@ -45,8 +51,7 @@ def prompt_of(given: str | None) -> str:
     return text
 
 
-async def _once(flags: Flags, prompt: str) -> int:
-    face = Face(flags)
+async def _once(flags: Flags, prompt: str, face: Face) -> int:
     async with signals() as caught:
         task = asyncio.ensure_future(_work(flags, prompt, face))
         caught.stop = task.cancel
@@ -54,8 +59,8 @@ async def _once(flags: Flags, prompt: str) -> int:
             end = await _with_session(task, face, caught)
         except asyncio.CancelledError:
             end = face.never("interrupted", "it was interrupted before it began")
-        except HeadraceError as error:
-            end = face.never("failed", error.message, hint=error.hint)
+        except Exception as error:  # noqa: BLE001 - as above; a signal still sets the exit code
+            end = face.broke(error)
     if caught.number:
         return SIGNALLED + caught.number
     return _DONE if end == "done" else _FAILED

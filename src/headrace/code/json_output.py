@@ -45,7 +45,7 @@ def read(text: str) -> object:
     for candidate in found:
         try:
             return msgspec.json.decode(candidate)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             continue
     raise ValueError("it holds no JSON")
 

@@ -101,7 +101,7 @@ class Reader:
             return
         try:
             self._take(msgspec.json.decode(line, type=dict[str, Any]))
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             self._refuse(f"a line is no JSON object: {error}")
 
 
@@ -197,7 +197,7 @@ def input_of(arguments: str) -> dict[str, Any]:
     """A call's arguments as an object; what is no object is kept under one name."""
     try:
         return msgspec.json.decode(arguments or "{}", type=dict[str, Any])
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return {"arguments": arguments}
 
 
