@@ -32,7 +32,7 @@ from headrace.code.flags import Flags
 from headrace.code.instructions import Instructions
 from headrace.code.instructions import load as load_instructions
 from headrace.code.profile import Profile, Profiles
-from headrace.code.settings_files import CodeSettings, SandboxSettings
+from headrace.code.settings_files import CodeSettings
 from headrace.code.snapshots import Snapshots
 from headrace.code.trusting import is_trusted
 from headrace.core.clock import Clock
@@ -201,8 +201,20 @@ async def lay(
     approving = None if human is None else Approving(human)
     slug = logs.folder_of(state, workspace).name
     run = state / "run" / f"{slug}-{os.getpid()}"
-    sandbox = _sandbox(flags, workspace, run, roots, approving, settings=settings.sandbox)
-    policy = _policy(flags, settings, workspace, roots, sandboxed=sandbox.sandboxed, trust=trust)
+    sandboxed = probe().ok
+    policy = _policy(flags, settings, workspace, roots, sandboxed=sandboxed, trust=trust)
+    denied = policy.denied_paths()
+    held = SandboxPolicy(
+        workspace=workspace,
+        state_folder=run,
+        write_roots=roots,
+        network_hosts=settings.sandbox.network.allowed_domains,
+        hidden_paths=denied.read,
+        kept_paths=denied.edit,
+        unix_sockets=settings.sandbox.network.allow_all_unix_sockets,
+        secrets_shown=settings.sandbox.secrets_shown,
+    )
+    sandbox = Sandbox(held) if sandboxed else Unsandboxed(held, _approval(flags, approving))
     connection = await connect(flags, os.environ, data, watcher)
     ground = Ground(
         flags=flags,
@@ -233,26 +245,6 @@ def _warn(ground: Ground) -> None:
             f"the server does not tell the window of {ground.connection.model.id}:"
             f" {ground.context_tokens} tokens are assumed; --profile-model finds out"
         )
-
-
-def _sandbox(
-    flags: Flags,
-    workspace: Path,
-    folder: Path,
-    roots: tuple[Path, ...],
-    human: Approving | None,
-    *,
-    settings: SandboxSettings,
-) -> Sandbox | Unsandboxed:
-    held = SandboxPolicy(
-        workspace=workspace,
-        state_folder=folder,
-        write_roots=roots,
-        network_hosts=settings.network.allowed_domains,
-        unix_sockets=settings.network.allow_all_unix_sockets,
-        secrets_shown=settings.secrets_shown,
-    )
-    return Sandbox(held) if probe().ok else Unsandboxed(held, _approval(flags, human))
 
 
 def _policy(

@@ -55,6 +55,11 @@ def error_line(name: str, text: str) -> int | None:
     return _tree_error(language, text)
 
 
+def has_grammar(name: str) -> bool:
+    """Whether files of this name can be parsed here."""
+    return name.rpartition(".")[2].lower() in _LANGUAGES
+
+
 def checked(name: str, before: str, result: Result) -> Result:
     """The result of an edit if the file still parses, mended if one indentation does it."""
     if isinstance(result, Refused) or error_line(name, before) is not None:

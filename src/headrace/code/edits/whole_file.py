@@ -41,9 +41,9 @@ def find(reply: str, names: Sequence[str] = ()) -> tuple[WholeFile, ...]:
     """
     files: dict[str | None, WholeFile] = {}
     shell_only = True
-    for info, text, before in _blocks(reply):
+    for info, text, before in blocks(reply):
         language = info.split(":")[0].split()[0].lower() if info.split() else ""
-        name = _named(info, before, text, names)
+        name = named(info, before, text, names)
         if language in _SHELL and (name is None or not name.endswith((".sh", ".bash"))):
             continue
         shell_only = False
@@ -96,7 +96,7 @@ def line_count(text: str) -> int:
     return len(split(text)[0])
 
 
-def _blocks(reply: str) -> list[tuple[str, str, str]]:
+def blocks(reply: str) -> list[tuple[str, str, str]]:
     """Each fenced block: what stands behind its fence, its text, and the line before it.
 
     A block that the reply's end cuts off counts, and a fence inside a block of more marks too.
@@ -113,7 +113,7 @@ def _blocks(reply: str) -> list[tuple[str, str, str]]:
     return blocks
 
 
-def _named(info: str, before: str, text: str, names: Sequence[str]) -> str | None:
+def named(info: str, before: str, text: str, names: Sequence[str]) -> str | None:
     """The file that a block is of: by its fence, the line before it, or its first comment."""
     first = text.partition("\n")[0]
     comment = first if re.match(rf"\s*{_COMMENT}", first) else ""

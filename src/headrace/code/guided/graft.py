@@ -107,7 +107,8 @@ def _merged(
             continue
         there = known.get(item.key)
         if there is None:
-            splices.append(_added(file, answer, ours, place, item, indent))
+            lines = _indented(file, answer.of(item), indent)
+            splices.append(_added(file, ours, place, item, lines))
             continue
         place = there
         if item.key.startswith("import "):
@@ -151,10 +152,9 @@ def _until_body(lines: list[str]) -> list[str]:
 
 
 def _added(
-    file: _Side, answer: _Side, ours: Sequence[Item], place: Item | None, item: Item, indent: str
+    file: _Side, ours: Sequence[Item], place: Item | None, item: Item, lines: list[str]
 ) -> _Splice:
     """A new item: an import below the others, anything else behind what the answer has before."""
-    lines = _indented(file, answer.of(item), indent)
     if item.key.startswith("import "):
         imports = [one for one in ours if one.key.startswith("import ")]
         at = imports[-1].last if imports else _behind_docstring(file, ours)
