@@ -45,8 +45,8 @@ def error_line(name: str, text: str) -> int | None:
         name: The file's name; its ending tells the language.
         text: The whole text.
     """
-    language = _LANGUAGES.get(name.rpartition(".")[2].lower())
-    if language is None or len(text) > _BYTES_MAX:
+    language = _language(name, text)
+    if language is None:
         return None
     if language == "python":
         return _python_error(text)
@@ -151,10 +151,13 @@ def tree(name: str, text: str) -> "Node | None":
         name: The file's name; its ending tells the language.
         text: The whole text.
     """
-    language = _LANGUAGES.get(name.rpartition(".")[2].lower())
-    if language is None or len(text) > _BYTES_MAX:
-        return None
-    return _root(language, text)
+    language = _language(name, text)
+    return None if language is None else _root(language, text)
+
+
+def _language(name: str, text: str) -> str | None:
+    """The language of a file that is not too large to be parsed."""
+    return None if len(text) > _BYTES_MAX else _LANGUAGES.get(name.rpartition(".")[2].lower())
 
 
 def _root(language: str, text: str) -> "Node":
