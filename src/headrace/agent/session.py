@@ -294,7 +294,8 @@ class Session:
         costs = [
             entry.body.cost_nano
             for entry in self.log.all()
-            if isinstance(entry.body, Answered | Broke)
+            if (isinstance(entry.body, Answered) and not entry.body.own)
+            or isinstance(entry.body, Broke)
             or (isinstance(entry.body, Compacted) and entry.body.usage is not None)
         ]
         known = [cost for cost in costs if cost is not None]
