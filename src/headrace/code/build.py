@@ -298,7 +298,7 @@ async def _open(ground: Ground, log: Log) -> Session:
         clock=ground.clock,
         snapshots=ground.snapshots,
         limits=Limits(turns_max=ground.flags.max_turns, budget_nano=ground.flags.max_budget_nano),
-        rates=await _rates(ground),
+        rates=await _rates(ground.flags, ground.connection),
         prefill_tokens_s=ground.profile.prefill_tokens_per_s,
         guide=_guide(),
     )
@@ -402,10 +402,14 @@ async def use_model(ground: Ground, session: Session, name: str) -> None:
     Raises:
         ModelNotFound: It is not served.
         Conflict: A turn is running.
+        ConfigError: There is a budget, and nobody tells what this model costs.
     """
-    client = ground.connection.client
-    ground.connection = msgspec.structs.replace(ground.connection, model=await choose(client, name))
-    ground.profile = _profile(ground.state, ground.connection)
+    model = await choose(ground.connection.client, name)
+    connection = msgspec.structs.replace(ground.connection, model=model)
+    profile = _profile(ground.state, connection)
+    rates = await _rates(ground.flags, connection)
+    session.use_rates(rates, profile.prefill_tokens_per_s)
+    ground.connection, ground.profile = connection, profile
     tools = _tools(ground)
     begun = await _begun(ground, session.log.branch(), tools)
     if begun is not None:
@@ -488,7 +492,7 @@ def _approval(flags: Flags, approving: Approving | None) -> Callable[[str], bool
     return approving.take if approving is not None else lambda _: False
 
 
-async def _rates(ground: Ground) -> Rates | None:
-    if ground.flags.max_budget_nano is None:
+async def _rates(flags: Flags, connection: Connection) -> Rates | None:
+    if flags.max_budget_nano is None:
         return None
-    return await ground.connection.client.rates(ground.connection.model.id)
+    return await connection.client.rates(connection.model.id)
