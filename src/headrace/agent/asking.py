@@ -106,11 +106,11 @@ class Asker:
         self._log = log
         self._clock = clock
         self._limits = limits
-        self._rates = rates
+        self.rates = rates
         self._emit = emit
         self._append = append
         self._sleep = sleep
-        self._prefill_tokens_s = prefill_tokens_s
+        self.prefill_tokens_s = prefill_tokens_s
 
     async def ask(
         self, request: Request, begun: Begun, size: Size, stopper: Stopper
@@ -154,16 +154,16 @@ class Asker:
         marked = endpoint.dialect == "anthropic"
         required = budget_nano is not None or (marked and not endpoint.ours)
         output = measure.output_tokens(request, size, begun.context_tokens, required=required)
-        if budget_nano is not None and self._rates is not None:
+        if budget_nano is not None and self.rates is not None:
             left_nano = budget_nano - self.spent_nano
-            output = measure.affordable(self._rates, size, output or 0, left_nano)
+            output = measure.affordable(self.rates, size, output or 0, left_nano)
             if output is None:
                 raise Over("budget", "the budget does not reach for another model call")
         request = cached(request) if marked else request
         return msgspec.structs.replace(request, max_tokens=output)
 
     def _tell(self, size: Size) -> None:
-        speed = self._prefill_tokens_s
+        speed = self.prefill_tokens_s
         self._emit(
             Asking(
                 input_tokens=size.about,
@@ -192,11 +192,11 @@ class Asker:
             stop=end.stop,
             usage=end.usage,
             generation_id=heard.started and heard.started.generation_id,
-            cost_nano=None if self._rates is None else amount(self._rates, end.usage),
+            cost_nano=None if self.rates is None else amount(self.rates, end.usage),
             first_token_ms=heard.first_token_ms,
             duration_ms=self._ms_since(begun_ns),
         )
-        if self._rates is not None:
+        if self.rates is not None:
             told = answered.cost_nano if end.usage.input else self._worst(heard, size)
             self.spent_nano += told or 0
         return answered
@@ -205,13 +205,13 @@ class Asker:
         """Write down what failed, with what it cost where that is known."""
         usage = failed.usage
         cost_nano = None
-        if self._rates is not None and usage is not None:
-            cost_nano = amount(self._rates, usage)
+        if self.rates is not None and usage is not None:
+            cost_nano = amount(self.rates, usage)
         elif heard.started is None:
             cost_nano = None if failed.kind in _PERHAPS_CHARGED else 0
         elif failed.kind != "interrupted":
             cost_nano = await self.model.cost_nano(heard.started.generation_id)
-        if self._rates is not None:
+        if self.rates is not None:
             # What nobody knows counts as the worst that it can be, so that a budget holds.
             self.spent_nano += self._worst(heard, size) if cost_nano is None else cost_nano
         message = heard.message()
@@ -228,11 +228,11 @@ class Asker:
 
     def _worst(self, heard: _Heard, size: Size) -> int:
         """The most that a call can have cost whose usage nobody told."""
-        if self._rates is None:
+        if self.rates is None:
             return 0
         said = sum(len(msgspec.json.encode(one)) for one in heard.events)
         told = max((e.output_tokens for e in heard.events if isinstance(e, Delta)), default=0)
-        return worst(self._rates, size.most, max(said, told))
+        return worst(self.rates, size.most, max(said, told))
 
     def _wait_s(self, failed: Failed, attempt: int) -> float | None:
         """How long to wait before the next try; None: there is none."""

@@ -32,9 +32,10 @@ from headrace.agent.entries import (
     Turned,
     Used,
 )
+from headrace.agent.guide import Guide
 from headrace.agent.log import Log
 from headrace.agent.progress import Logged, Progress, Reply
-from headrace.agent.prompt import extends, invariants
+from headrace.agent.prompt import begun_of, extends, invariants
 from headrace.agent.session import Session
 from headrace.agent.tools import Outcome, Use
 from headrace.core import requests
@@ -66,8 +67,8 @@ class _Off(BaseException):
     """The session goes another way than the recorded one, or that one ends here."""
 
 
-async def replay(path: Path) -> Report:
-    """Run a session again.
+async def replay(path: Path, guide: Guide | None = None) -> Report:
+    """Run a session again, with the guide that led it where one did.
 
     Raises:
         StoreError: It cannot be read.
@@ -80,7 +81,7 @@ async def replay(path: Path) -> Report:
         tape = _Tape(recorded.all())
         log = Log.open(Path(folder) / "again" / path.name, SystemClock(), stamp=tape.stamp)
         try:
-            await _Player(tape, log).play()
+            await _Player(tape, log, guide).play()
         finally:
             log.close()
     return Report(tape.at, tape.requests, tuple(tape.differences), tuple(recorded.notices))
@@ -145,7 +146,7 @@ class _Tape:
 class _Player:
     """Runs a session along a tape. It is model, policy and human of that session at once."""
 
-    def __init__(self, tape: _Tape, log: Log) -> None:
+    def __init__(self, tape: _Tape, log: Log, guide: Guide | None) -> None:
         self.endpoint = Endpoint(base_url="http://replay", ours=True)
         self.mode = "default"
         self._tape = tape
@@ -161,6 +162,7 @@ class _Player:
             human=self,
             clock=SystemClock(),
             sleep=self._sleep,
+            guide=guide,
         )
         self._session.subscribe(self._heard)
 
@@ -283,11 +285,16 @@ class _Player:
             self._tape.differs(f"request {self._tape.requests}: {'; '.join(wrong)}")
         if prompt_texts.COMPACT in request.messages[-1].text():
             return
+        if self._guided():
+            return  # its questions share their beginning, not what comes after
         if self._before is not None and not extends(self._before, request):
             self._tape.differs(
                 f"request {self._tape.requests} does not begin with the one before it"
             )
         self._before = request
+
+    def _guided(self) -> bool:
+        return begun_of(self._log.branch()).guided
 
     def action(self, name: str, arguments: dict[str, object]) -> Action:
         """What a call would have done: it is told by its id, which stands as its command."""

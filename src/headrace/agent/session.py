@@ -80,12 +80,8 @@ class Session:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         guide: Guide | None = None,
     ) -> None:
-        limits = limits or Limits()
-        if limits.budget_nano is not None and rates is None:
-            raise ConfigError(
-                "a budget needs the price of the model, and nobody tells it",
-                hint="set a price, or leave the budget out",
-            )
+        self._limits = limits = limits or Limits()
+        self._affords(rates)
         self.log = log
         self.policy = policy
         self._listeners: list[Listener] = []
@@ -133,6 +129,25 @@ class Session:
         if client is not None:
             self._loop.asker.model = client
         self._append(begun)
+
+    def use_rates(self, rates: Rates | None, prefill_tokens_s: float | None) -> None:
+        """What the model that is begun with next costs, and how fast it reads.
+
+        Raises:
+            Conflict: A turn is running.
+            ConfigError: There is a budget, but nobody knows what tokens cost.
+        """
+        self._free()
+        self._affords(rates)
+        self._loop.asker.rates = rates
+        self._loop.asker.prefill_tokens_s = prefill_tokens_s
+
+    def _affords(self, rates: Rates | None) -> None:
+        if self._limits.budget_nano is not None and rates is None:
+            raise ConfigError(
+                "a budget needs the price of the model, and nobody tells it",
+                hint="set a price, or leave the budget out",
+            )
 
     async def turn(self, said: str | Message) -> End:
         """Work on what the user says until the model has nothing more to do.
@@ -294,7 +309,8 @@ class Session:
         costs = [
             entry.body.cost_nano
             for entry in self.log.all()
-            if isinstance(entry.body, Answered | Broke)
+            if (isinstance(entry.body, Answered) and not entry.body.own)
+            or isinstance(entry.body, Broke)
             or (isinstance(entry.body, Compacted) and entry.body.usage is not None)
         ]
         known = [cost for cost in costs if cost is not None]

@@ -66,6 +66,8 @@ def bill_of(entries: Iterable[Entry]) -> Bill:
 
 def _sum_of(body: Answered | Broke | Compacted) -> Sum:
     answered = isinstance(body, Answered)
+    if answered and body.own:
+        return Sum()
     used = answered or body.usage is not None or body.cost_nano is not None
     return Sum(
         requests=int(used),

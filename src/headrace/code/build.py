@@ -14,6 +14,7 @@ import msgspec
 from headrace.agent import log as logs
 from headrace.agent import prompt_texts
 from headrace.agent.entries import Begun, Entry
+from headrace.agent.guide import Guide
 from headrace.agent.log import Log
 from headrace.agent.parts import Limits
 from headrace.agent.progress import Human, Reply
@@ -297,8 +298,9 @@ async def _open(ground: Ground, log: Log) -> Session:
         clock=ground.clock,
         snapshots=ground.snapshots,
         limits=Limits(turns_max=ground.flags.max_turns, budget_nano=ground.flags.max_budget_nano),
-        rates=await _rates(ground),
+        rates=await _rates(ground.flags, ground.connection),
         prefill_tokens_s=ground.profile.prefill_tokens_per_s,
+        guide=_guide(),
     )
     begun = await _begun(ground, log.branch(), tools)
     if begun is not None:
@@ -307,6 +309,20 @@ async def _open(ground: Ground, log: Log) -> Session:
         session.set_mode(ground.policy.mode)
     ground.snapshots.begin()
     return session
+
+
+def _guide() -> Guide:
+    from headrace.code.guided.guide import ProjectGuide  # noqa: PLC0415 - after the first paint
+
+    return ProjectGuide()
+
+
+def is_guided(flags: Flags, profile: Profile) -> bool:
+    """Whether the assistant does the looking; who chooses tools or prompts wants no guide."""
+    if flags.guided is not None:
+        return flags.guided == "on"
+    shaped = (flags.tools, flags.system_prompt, flags.json_schema)
+    return profile.guided and all(one is None for one in shaped)
 
 
 def choose_log(flags: Flags, folder: Path, clock: Clock) -> Log:
@@ -367,6 +383,7 @@ def _tools(ground: Ground) -> tuple[Tool, ...]:
         may_read=ground.policy.may_read,
         context_tokens=ground.context_tokens,
         images=ground.connection.model.abilities.vision,
+        guided=is_guided(ground.flags, ground.profile),
     )
     wanted = ground.flags.tools
     if wanted is None or wanted == ("default",):
@@ -385,10 +402,14 @@ async def use_model(ground: Ground, session: Session, name: str) -> None:
     Raises:
         ModelNotFound: It is not served.
         Conflict: A turn is running.
+        ConfigError: There is a budget, and nobody tells what this model costs.
     """
-    client = ground.connection.client
-    ground.connection = msgspec.structs.replace(ground.connection, model=await choose(client, name))
-    ground.profile = _profile(ground.state, ground.connection)
+    model = await choose(ground.connection.client, name)
+    connection = msgspec.structs.replace(ground.connection, model=model)
+    profile = _profile(ground.state, connection)
+    rates = await _rates(ground.flags, connection)
+    session.use_rates(rates, profile.prefill_tokens_per_s)
+    ground.connection, ground.profile = connection, profile
     tools = _tools(ground)
     begun = await _begun(ground, session.log.branch(), tools)
     if begun is not None:
@@ -396,8 +417,8 @@ async def use_model(ground: Ground, session: Session, name: str) -> None:
 
 
 def _profile(state: Path, connection: Connection) -> Profile:
-    base_url = connection.client.endpoint.base_url
-    return Profiles(state / "profiles").load(base_url, connection.model.id)
+    base_url, model = connection.client.endpoint.base_url, connection.model
+    return Profiles(state / "profiles").load(base_url, model.id, model.display_name)
 
 
 async def _begun(
@@ -420,6 +441,7 @@ async def _begun(
         max_tokens=profile.answer_tokens(ground.context_tokens, model.output_tokens),
         text_calls=profile.calls == "text",
         parallel_calls=profile.parallel_calls,
+        guided=is_guided(flags, profile),
     )
     return None if begun == before else begun
 
@@ -470,7 +492,7 @@ def _approval(flags: Flags, approving: Approving | None) -> Callable[[str], bool
     return approving.take if approving is not None else lambda _: False
 
 
-async def _rates(ground: Ground) -> Rates | None:
-    if ground.flags.max_budget_nano is None:
+async def _rates(flags: Flags, connection: Connection) -> Rates | None:
+    if flags.max_budget_nano is None:
         return None
-    return await ground.connection.client.rates(ground.connection.model.id)
+    return await connection.client.rates(connection.model.id)

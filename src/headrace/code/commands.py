@@ -45,6 +45,7 @@ permissions:
   --disallowedTools RULES  rules of what may never happen
   --disallowed-tools RULES  the same
   --tools NAMES         offer the model these tools only
+  --guided on|off       whether the assistant does the looking; on for models below 3B
   --add-dir FOLDER...   folders besides this one that may be worked in
   --dangerously-skip-permissions  ask nothing; the sandbox stays on
   --yolo                the same

@@ -40,6 +40,7 @@ class Flags(msgspec.Struct, kw_only=True):
     allowed_tools: tuple[str, ...] = ()
     disallowed_tools: tuple[str, ...] = ()
     tools: tuple[str, ...] | None = None
+    guided: str | None = None
     permission_mode: str | None = None
     dangerously_skip_permissions: bool = False
     permission_prompt_tool: str | None = None
@@ -278,6 +279,7 @@ _FLAGS = (
     _Flag(("--allowedTools", "--allowed-tools"), "allowed_tools", "list", split_rules),
     _Flag(("--disallowedTools", "--disallowed-tools"), "disallowed_tools", "list", split_rules),
     _Flag(("--tools",), "tools", "list", split_rules),
+    _Flag(("--guided",), "guided", "one", _one_of("on", "off")),
     _Flag(("--permission-mode",), "permission_mode", "one"),
     _Flag(("--dangerously-skip-permissions", "--yolo"), "dangerously_skip_permissions"),
     _Flag(("--permission-prompt-tool",), "permission_prompt_tool", "one"),

@@ -75,9 +75,9 @@ def parameters_of(model: str) -> float | None:
     return max(sizes, default=None)
 
 
-def shipped(model: str) -> Profile:
-    """The profile of a model that nobody measured, by its family and size."""
-    size = parameters_of(model)
+def shipped(model: str, display_name: str = "") -> Profile:
+    """The profile of a model that nobody measured, by the family and size that its names tell."""
+    size = parameters_of(model) or parameters_of(display_name)
     if size is not None and size < SMALL_PARAMETERS_MAX:
         return Profile(
             parallel_calls=False,
@@ -102,13 +102,13 @@ class Profiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def load(self, endpoint: str, model: str) -> Profile:
+    def load(self, endpoint: str, model: str, display_name: str = "") -> Profile:
         """What was measured, else what is shipped. A damaged file counts as none."""
         try:
             kept = msgspec.json.decode(self.path(endpoint, model).read_bytes(), type=Profile)
         except (OSError, msgspec.MsgspecError):
-            return shipped(model)
-        return kept if kept.v == VERSION else shipped(model)
+            return shipped(model, display_name)
+        return kept if kept.v == VERSION else shipped(model, display_name)
 
     def save(self, endpoint: str, model: str, profile: Profile) -> Path:
         """Keep it for all later sessions; returns the file."""

@@ -82,7 +82,7 @@ class Tally:
     def _logged(self, entry: Entry) -> None:
         match entry.body:
             case Answered() as answered:
-                self.turns += 1
+                self.turns += not answered.own
                 self.api_ms += answered.duration_ms or 0
                 self.usage = _sum(self.usage, answered.usage)
                 self.stop = answered.stop

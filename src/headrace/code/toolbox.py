@@ -22,6 +22,7 @@ from headrace.safety.sandbox.unsandboxed import Unsandboxed
 _CHARACTERS_PER_TOKEN = 4
 _WINDOW_SHARE = 8
 _CHARACTERS_MIN, _CHARACTERS_MAX = 2_000, 60_000
+_GUIDED_CHARACTERS_MAX = 200_000
 
 
 def toolbox(
@@ -34,6 +35,7 @@ def toolbox(
     may_read: Callable[[str], bool],
     context_tokens: int,
     images: bool = False,
+    guided: bool = False,
 ) -> tuple[Tool, ...]:
     """The tools of one session, in the order in which the model is told of them.
 
@@ -46,11 +48,16 @@ def toolbox(
         may_read: Whether a file may be read unasked, for what a search may show.
         context_tokens: The model's window, of which one result may take a share.
         images: Whether the model sees pictures.
+        guided: Whether a guide uses them, which looks at more than a model has room for.
     """
     seen, running = Seen(), Running()
     share = context_tokens * _CHARACTERS_PER_TOKEN // _WINDOW_SHARE
     characters_max = min(max(share, _CHARACTERS_MIN), _CHARACTERS_MAX)
 
+    if guided:
+        read = Read(workspace, seen, characters_max=_GUIDED_CHARACTERS_MAX)
+        changing: tuple[Tool, ...] = (Write(workspace, seen), Bash(sandbox, None))
+        return (read, *changing, Grep(workspace, may_read), Glob(workspace, may_read))
     small = profile.small
     read = Read(workspace, seen, characters_max=characters_max, images=images, short=small)
     grep = Grep(workspace, may_read, short=small)

@@ -7,6 +7,7 @@ The life of a guided turn:
 3. put the answer into its file (`graft`), and run the tests when a pass is through
 4. tests that fail now and pass then have chosen; else the failure is shown, then other samples
    are drawn from the same prefix, until one passes or the limits are reached
+   (where no test fails now, the model writes checks from the task; those choose, and no more)
 5. what is best is left in the files, and said as it is
 
 The steps are a generator that is run again over the log each time, so that what comes next is a
@@ -32,6 +33,7 @@ from headrace.core.messages import Message, Part, Text, ToolCall
 from headrace.core.requests import Request, Sampling
 
 PASSES_MAX = 8
+CHECKED_PASSES_MAX = 5
 TURN_S_MAX = 240.0
 """After this time no new pass is begun."""
 
@@ -74,6 +76,7 @@ class _Looked(msgspec.Struct):
     names: tuple[str, ...] = ()
     files: dict[str, str] = {}
     tests: _Tests | None = None
+    checks: str | None = None
 
 
 class _Tried(msgspec.Struct, frozen=True):
@@ -82,6 +85,7 @@ class _Tried(msgspec.Struct, frozen=True):
     files: dict[str, str]
     tests: _Tests | None
     problem: str = ""
+    checks: _Tests | None = None
 
 
 _Lead = Generator[Step | Reading, Message | Round | None, Finish]
@@ -168,7 +172,7 @@ def _show(
         for name, result in zip(names, read.results, strict=True):
             whole = not result.text.startswith(("[lines ", "[the file is empty"))
             if not result.is_error and whole:
-                looked.files[name] = result.text
+                looked.files[name] = f"{result.text}\n"
 
 
 def _lines(given: Message | Round | None, tool: str) -> list[str]:
@@ -205,9 +209,10 @@ def _answered(turn: Turn, begun: Begun, looked: _Looked) -> _Lead:
 def _changed(turn: Turn, begun: Begun, looked: _Looked) -> _Lead:
     output = "" if looked.tests is None else looked.tests.output
     where = places.places(turn.task, looked.files, output)
+    yield from _checks(turn, begun, looked)
     tried: list[_Tried] = []
     now = dict(looked.files)
-    for number in range(PASSES_MAX):
+    for number in range(CHECKED_PASSES_MAX if looked.checks else PASSES_MAX):
         sampling = Sampling(temperature=0.0) if number == 0 else _SAMPLED
         # Every third pass asks for all at once: places may have been read wrongly.
         chosen = where if number % 3 != 2 else ()  # noqa: PLR2004 - the third of three
@@ -224,7 +229,31 @@ def _settled(looked: _Looked, tried: _Tried) -> bool:
     """Whether a pass is as good as can be told."""
     if tried.files == looked.files or tried.problem:
         return False
-    return tried.tests is None or tried.tests.passed
+    passed = tried.tests is None or tried.tests.passed
+    return passed and (tried.checks is None or tried.checks.passed)
+
+
+def _checks(
+    turn: Turn, begun: Begun, looked: _Looked
+) -> Generator[Step | Reading, Message | Round | None, None]:
+    """Have checks written where no test tells right from wrong; kept if they fail as it stands."""
+    told = looked.tests is not None and not looked.tests.passed
+    if told or not any(name.endswith(".py") for name in looked.files):
+        return
+    task = texts.TASK.format(task=turn.task)
+    head = _head(turn, begun, looked, looked.files)
+    ask = f"{task}\n\n{texts.CHECKS}"
+    answer = yield Consult(_request(begun, texts.SYSTEM, head, ask, Sampling(temperature=0.0)))
+    code = answers.first_code(answer.text()) if isinstance(answer, Message) else ""
+    yield Reading(Message("assistant", (Text("Writing checks from the task."),)))
+    code = imports.completed(code.partition("if __name__ ==")[0].rstrip())
+    if "unittest" not in code or parses.error_line("checks.py", code) is not None:
+        return
+    command = texts.RUN_CHECKS.format(code=code)
+    ran = yield Act(_numbered([_call("Bash", command=command)], "checks"))
+    before = _tests(ran, command)
+    if before is not None and not before.passed:
+        looked.checks = command
 
 
 class _Pass:
@@ -258,7 +287,8 @@ class _Pass:
             if place is not None and not self.late:
                 yield from self._ask(place, self._again(place, tests))
                 tests = yield from self._test()
-        return _Tried(self._files, tests, self.problem)
+        checks = yield from self._check()
+        return _Tried(self._files, tests, self.problem, checks)
 
     def _question(self, place: Place | None) -> str:
         task = texts.TASK.format(task=self._turn.task)
@@ -333,6 +363,13 @@ class _Pass:
         ran = yield Act(_numbered([call], "tests"))
         return _tests(ran, tests.command)
 
+    def _check(self) -> Generator[Step | Reading, Message | Round | None, _Tests | None]:
+        command = self._looked.checks
+        if command is None or self._files == self._looked.files:
+            return None
+        ran = yield Act(_numbered([_call("Bash", command=command)], "checks"))
+        return _tests(ran, command)
+
 
 def _applied(
     files: Mapping[str, str], answer: str, place: Place | None
@@ -384,10 +421,11 @@ def _rank(looked: _Looked, tried: _Tried) -> tuple[int, int]:
     """Lower is better: passed, untested, no worse than before, worse, nothing changed."""
     if tried.files == looked.files:
         return 3, 0
+    checks = 0 if tried.checks is None else tried.checks.failures
     if tried.tests is None:
-        return 1, 0
+        return 1, checks
     if tried.tests.passed:
-        return 0, 0
+        return 0, checks
     worse = looked.tests is not None and tried.tests.failures > looked.tests.failures
     return (2 if worse else 1), tried.tests.failures
 
@@ -399,6 +437,10 @@ def _told(looked: _Looked, best: _Tried, changed: Sequence[str], passes: int) ->
             f"No change that holds came of {tries}; the files are as they were.", "failed"
         )
     what = f"Changed {', '.join(changed)}"
+    checked = best.checks is not None and best.checks.passed
+    if best.tests is None and checked:
+        said = "It passes checks that the model wrote from your words; the project has no tests"
+        return Finish(f"{what}. {said}, so please look at the change.")
     if best.tests is None:
         return Finish(f"{what}. There are no tests to check it with; please look at the change.")
     if best.tests.passed:

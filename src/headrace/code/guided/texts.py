@@ -34,3 +34,15 @@ With this `{name}` in {file}:
 Find the mistake in it. Answer with the corrected `{name}` alone, whole, in one code block."""
 FAILS = "`{command}` fails:\n\n{output}"
 ASKED = "Answer in a few sentences."
+
+CHECKS = """\
+Write a short test for what the task asks: a class `Checks(unittest.TestCase)` with one method for \
+each thing that the task says, and the examples that it gives. Import from the project what it \
+needs. Answer with the test alone, in one code block."""
+RUN_CHECKS = """\
+python3 - <<'CHECKS'
+{code}
+
+if __name__ == "__main__":
+    unittest.main(argv=["checks"])
+CHECKS"""

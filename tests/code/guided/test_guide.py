@@ -1,0 +1,95 @@
+"""A guided turn: real tools, a real sandbox, a model that only writes what it is asked for."""
+
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import pytest
+
+from support.model_server import Desk, ModelServer, Turn, text
+
+BROKEN = (
+    '"""Sums."""\n\n\ndef add(a, b):\n    return a - b\n\n\ndef twice(a):\n    return add(a, a)\n'
+)
+TEST = """\
+import unittest
+
+from calc import add
+
+
+class AddTest(unittest.TestCase):
+    def test_add(self):
+        self.assertEqual(add(2, 3), 5)
+"""
+RIGHT = "```python\ndef add(a, b):\n    return a + b\n```"
+WRONG = "```python\ndef add(a, b):\n    return a * b\n```"
+FLAGS = ("--guided", "on", "--permission-mode", "acceptEdits", "--allowedTools", "Bash")
+Play = Callable[..., tuple[ModelServer, Desk]]
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Generator[Play]:
+    """A server that plays answers, and a desk with a broken function before it."""
+    servers: list[ModelServer] = []
+
+    def start(*turns: Turn) -> tuple[ModelServer, Desk]:
+        server = ModelServer(*turns)
+        servers.append(server)
+        desk = Desk(tmp_path, server.url)
+        (desk.folder / "calc.py").write_text(BROKEN)
+        return server, desk
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+def words(server: ModelServer) -> list[str]:
+    """What the user's side of each request said."""
+    return [one.messages[-1].text() for one in server.requests()]
+
+
+def test_it_looks_asks_and_lets_the_tests_choose(play: Play):
+    server, desk = play([text(WRONG)], [text(WRONG)], [text(RIGHT)])
+    (desk.folder / "test_calc.py").write_text(TEST)
+    shown = desk.code("-p", "Mend `add` in calc.py.", *FLAGS)
+    assert shown.returncode == 0, shown.stderr
+    assert "The tests pass, which failed before" in shown.stdout
+    assert (desk.folder / "calc.py").read_text() == BROKEN.replace("a - b", "a + b")
+    first, again, sampled = words(server)
+    assert "return add(a, a)" in first, "the file is shown whole"
+    assert "AssertionError: -1 != 5" in first, "and what fails"
+    assert "return a * b" in again, "the failed attempt is shown with its failure"
+    assert "AssertionError: 6 != 5" in again
+    assert sampled == first, "another sample of the same question"
+
+
+def test_without_tests_the_change_is_made_and_called_unchecked(play: Play):
+    _, desk = play([text(RIGHT)])
+    shown = desk.code("-p", "Mend `add` in calc.py.", *FLAGS)
+    assert "no tests to check it" in shown.stdout
+    assert (desk.folder / "calc.py").read_text() == BROKEN.replace("a - b", "a + b")
+
+
+def test_a_question_is_answered_and_changes_nothing(play: Play):
+    _, desk = play([text("It subtracts.")])
+    shown = desk.code("-p", "What does add do?", *FLAGS)
+    assert shown.stdout == "It subtracts.\n"
+    assert (desk.folder / "calc.py").read_text() == BROKEN
+
+
+def test_what_never_passes_leaves_no_worse_files_and_says_so(play: Play):
+    _, desk = play(*[[text("I do not know.")]] * 40)
+    (desk.folder / "test_calc.py").write_text(TEST)
+    shown = desk.code("-p", "Mend `add` in calc.py.", *FLAGS)
+    assert shown.returncode == 1
+    assert (desk.folder / "calc.py").read_text() == BROKEN
+
+
+def test_a_guided_session_is_replayed(play: Play):
+    _, desk = play([text(WRONG)], [text(RIGHT)])
+    (desk.folder / "test_calc.py").write_text(TEST)
+    result = desk.result("-p", "Mend `add` in calc.py.", *FLAGS)
+    desk.url = ""
+    replayed = desk.code("replay", result["session_id"])
+    assert "the same, byte for byte" in replayed.stdout, replayed.stdout + replayed.stderr
+    assert result["num_turns"] == 2
