@@ -158,7 +158,9 @@ class Loop:
             return step.why, step.text
         if isinstance(step, Act):
             said = (Text(step.text), *step.calls) if step.text else step.calls
-            await self._act_on(self._own(said, "tool_calls"), begun, stopper)
+            found = self._numbered(Message("assistant", said), begun)
+            self._own(found.message.parts, "tool_calls")
+            await self.actor.act(found.calls, stopper)
             return None
         size = measure.size_of(step.request, ())
         answered = await self.asker.ask(step.request, begun, size, stopper)
@@ -166,22 +168,25 @@ class Loop:
         if isinstance(answered, Failed):
             turn.squeezed = _SQUEEZES_MAX  # a guide's request has nothing to summarise
             return await self._failed(answered, turn, stopper)
-        message = guide.read(branch, answered.message)
-        answered = msgspec.structs.replace(answered, message=message, written=answered.message)
-        self._append(answered)
-        await self._act_on(answered, begun, stopper)
-        return None
-
-    def _own(self, parts: tuple[Part, ...], stop: str) -> Answered:
-        """A step of the program, written like an answer."""
-        answered = Answered(message=Message("assistant", parts), stop=stop, cost_nano=0, own=True)
-        self._append(answered)
-        return answered
-
-    async def _act_on(self, answered: Answered, begun: Begun, stopper: Stopper) -> None:
-        found = recover(answered.message, begun.tools, cut=False, first_id=1)
+        found = self._numbered(guide.read(branch, answered.message), begun)
+        self._append(
+            msgspec.structs.replace(answered, message=found.message, written=answered.message)
+        )
         if found.calls:
             await self.actor.act(found.calls, stopper)
+        return None
+
+    def _own(self, parts: tuple[Part, ...], stop: str) -> None:
+        """A step of the program, written like an answer."""
+        message = Message("assistant", parts)
+        self._append(Answered(message=message, stop=stop, cost_nano=0, own=True))
+
+    def _numbered(self, message: Message, begun: Begun) -> Recovered:
+        """A guide's calls, with ids that no call of the branch has."""
+        answers = [one.body for one in self._log.branch() if isinstance(one.body, Answered)]
+        calls = [part for one in answers for part in one.message.parts]
+        before = sum(isinstance(part, ToolCall) for part in calls)
+        return recover(message, begun.tools, cut=False, first_id=before + 1)
 
     def _not_understood(self, answered: Answered, text: str) -> Ended:
         usage, cost_nano = answered.usage, answered.cost_nano

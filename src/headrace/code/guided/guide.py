@@ -14,7 +14,6 @@ The steps are a generator that is run again over the log each time, so that what
 function of the branch alone.
 """
 
-import hashlib
 import re
 from collections.abc import Generator, Mapping, Sequence
 
@@ -144,7 +143,7 @@ def _look(task: str) -> Generator[Step | Reading, Message | Round | None, _Looke
     if words:
         pattern = r"\b(?:" + "|".join(map(re.escape, words)) + r")\b"
         calls.append(_call("Grep", pattern=pattern))
-    listed = yield Act(_numbered(calls, "look"), "Looking at the project.")
+    listed = yield Act(tuple(calls), "Looking at the project.")
     names = tuple(_lines(listed, "Glob"))
     hits = [line.split(":", 1)[0] for line in _lines(listed, "Grep") if ":" in line]
     looked = _Looked(names=names)
@@ -152,7 +151,7 @@ def _look(task: str) -> Generator[Step | Reading, Message | Round | None, _Looke
     yield from _show(looked, wanted)
     command = project.test_command(task, names, looked.files)
     if command is not None:
-        ran = yield Act(_numbered([_call("Bash", command=command)], "tests"))
+        ran = yield Act((_call("Bash", command=command),))
         looked.tests = _tests(ran, command)
     if looked.tests is not None and not looked.tests.passed:
         seen = [frame.file for frame in project.frames(looked.tests.output, names)]
@@ -167,7 +166,7 @@ def _show(
     names = list(dict.fromkeys(names))[: project.FILES_MAX + 3]
     if not names:
         return
-    read = yield Act(_numbered([_call("Read", file_path=name) for name in names], "read"))
+    read = yield Act(tuple(_call("Read", file_path=name) for name in names))
     if isinstance(read, Round):
         for name, result in zip(names, read.results, strict=True):
             whole = not result.text.startswith(("[lines ", "[the file is empty"))
@@ -250,7 +249,7 @@ def _checks(
     if "unittest" not in code or parses.error_line("checks.py", code) is not None:
         return
     command = texts.RUN_CHECKS.format(code=code)
-    ran = yield Act(_numbered([_call("Bash", command=command)], "checks"))
+    ran = yield Act((_call("Bash", command=command),))
     before = _tests(ran, command)
     if before is not None and not before.passed:
         looked.checks = command
@@ -335,7 +334,7 @@ class _Pass:
             for name, code in wanted.items()
             if code != self.now.get(name)
         ]
-        parts: tuple[Part, ...] = (Text(self._said(place)), *_numbered(changes, "write"))
+        parts: tuple[Part, ...] = (Text(self._said(place)), *changes)
         done = yield Reading(Message("assistant", parts))
         if not isinstance(done, Round):
             return
@@ -360,14 +359,14 @@ class _Pass:
         if tests is None or self._files == self._looked.files:
             return None
         call = _call("Bash", command=tests.command)
-        ran = yield Act(_numbered([call], "tests"))
+        ran = yield Act((call,))
         return _tests(ran, tests.command)
 
     def _check(self) -> Generator[Step | Reading, Message | Round | None, _Tests | None]:
         command = self._looked.checks
         if command is None or self._files == self._looked.files:
             return None
-        ran = yield Act(_numbered([_call("Bash", command=command)], "checks"))
+        ran = yield Act((_call("Bash", command=command),))
         return _tests(ran, command)
 
 
@@ -411,7 +410,7 @@ def _kept(turn: Turn, looked: _Looked, tried: Sequence[_Tried], now: Mapping[str
     wanted = {name: code for name, code in best.files.items() if code != now.get(name)}
     if wanted:
         calls = [_call("Write", file_path=name, content=code) for name, code in wanted.items()]
-        yield Act(_numbered(calls, "write"))
+        yield Act(tuple(calls))
     changed = [name for name, code in best.files.items() if code != looked.files.get(name)]
     del turn
     return _told(looked, best, changed, len(tried))
@@ -490,18 +489,6 @@ def _fenced(code: str) -> str:
 
 def _call(tool: str, **arguments: str) -> ToolCall:
     return ToolCall("", tool, msgspec.json.encode(arguments).decode())
-
-
-def _numbered(calls: Sequence[ToolCall], what: str) -> tuple[ToolCall, ...]:
-    """Calls with ids that say what they are, unique by what they do."""
-    return tuple(
-        msgspec.structs.replace(call, id=f"{what}_{at}_{_digest(call)}")
-        for at, call in enumerate(calls)
-    )
-
-
-def _digest(call: ToolCall) -> str:
-    return hashlib.sha256(call.arguments.encode()).hexdigest()[:8]
 
 
 def _argument(call: ToolCall, name: str) -> str:
