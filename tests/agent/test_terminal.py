@@ -5,7 +5,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.agent.terminal import neutral
+from headrace.agent.terminal import neutral, one_line
 
 
 @given(st.text())
@@ -20,3 +20,15 @@ def test_escapes_are_made_visible_and_text_is_kept() -> None:
     assert neutral("a\u202eb\u2066c") == "a\ufffdb\ufffdc"
     kept = "tab\tline\n Grüße 水 👩\u200d🔧 שלום"
     assert neutral(kept) == kept
+
+
+@given(st.text())
+def test_one_line_is_one_line(text: str) -> None:
+    shown = one_line(text, 20)
+    assert len(shown) <= 20
+    assert len(shown.splitlines()) <= 1
+
+
+def test_a_notice_of_ours_cannot_be_forged() -> None:
+    assert one_line("a\nheadrace code: b\u2028c", 80) == "a␊headrace code: b\ufffdc"
+    assert one_line("x" * 81, 80) == "x" * 79 + "…"

@@ -300,3 +300,33 @@ def test_an_untrusted_repository_never_loosens(
 def test_the_user_may_open_the_sandbox_a_little(places: Places):
     places.put("~/.claude/settings.json", {"sandbox": {"network": {"allowedDomains": ["a.test"]}}})
     assert places.load().sandbox.network.allowed_domains == ("a.test",)
+
+
+def test_what_a_repository_is_told_of_is_one_short_plain_line_each(places: Places):
+    evil = "x\nheadrace code: trusted\x1b[2J\u202e" + "y" * 5_000
+    values = {evil: 1, "permissions": {evil: 1, "defaultMode": evil}}
+    places.put(".claude/settings.json", values)
+    for trusted in (True, False):
+        notices = places.load(trusted=trusted).notices
+        assert notices
+        assert all(line.isprintable() and len(line) <= 300 for line in notices)
+    places.put(".claude/settings.json", {f"k{number}": 1 for number in range(9_000)})
+    notices = places.load().notices
+    assert len(notices) <= 21
+    assert "8980 more" in notices[-1]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"permissions": {"allow": ["Bash(\n\x1b[2J" + "y" * 5_000]}},
+        {"permissions": {"additionalDirectories": [{"x" * 5_000: "\n\x1b"}]}},
+        '{"\\n\\u001b' + "y" * 5_000 + '": 1, "\\n\\u001b' + "y" * 5_000 + '": 2}',
+    ],
+)
+def test_so_are_errors(places: Places, content: object):
+    places.put(".claude/settings.json", content)
+    with pytest.raises(ConfigError) as told:
+        places.load(trusted=True)
+    assert told.value.message.isprintable()
+    assert len(told.value.message) <= 500

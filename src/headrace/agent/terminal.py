@@ -22,3 +22,13 @@ def neutral(text: str) -> str:
     It may be cut anywhere: each character is judged alone.
     """
     return text.translate(_NEUTRAL)
+
+
+def one_line(text: str, chars_max: int) -> str:
+    """The text as one line, cut to a length: line feeds are made visible, too.
+
+    For lines of our own that quote others, who could forge further lines of ours.
+    """
+    cut = text if len(text) <= chars_max else f"{text[: chars_max - 1]}…"
+    shown = neutral(cut).replace("\n", "␊").replace("\t", " ")
+    return shown.replace("\u2028", _REPLACEMENT).replace("\u2029", _REPLACEMENT)

@@ -13,7 +13,7 @@ from headrace.agent.entries import Answered, Used
 from headrace.agent.failures import told
 from headrace.agent.progress import End, Human, Logged, Partial, Progress, Retrying, Running
 from headrace.agent.session import Session
-from headrace.agent.terminal import neutral
+from headrace.agent.terminal import one_line
 from headrace.code import json_output, stream_json
 from headrace.code.build import Ground, lay, open_session
 from headrace.code.flags import Flags
@@ -25,6 +25,7 @@ from headrace.core.messages import Message
 
 SIGNALLED = 128
 """What is added to a signal's number for the exit code."""
+_LINE_CHARS_MAX = 2_000
 
 
 @asynccontextmanager
@@ -44,7 +45,7 @@ async def session_of(flags: Flags, face: "Face", *, human: Human | None) -> Asyn
 
 def tell(line: str) -> None:
     """A notice for people."""
-    sys.stderr.write(f"headrace code: {neutral(line)}\n")
+    sys.stderr.write(f"headrace code: {one_line(line, _LINE_CHARS_MAX)}\n")
     sys.stderr.flush()
 
 
@@ -123,7 +124,7 @@ class Face:
         if self._flags.output_format == "text" or self._has_result:
             tell(why)
             if hint:
-                sys.stderr.write(f"  {neutral(hint)}\n")
+                sys.stderr.write(f"  {one_line(hint, _LINE_CHARS_MAX)}\n")
         else:
             self._result(end, self._spent_nano(), {})
         return end

@@ -2,8 +2,9 @@
 
 A repository's configuration can name programs for nearly everything: monitors, hooks, filters,
 external diffs, helpers of remotes. What can be switched off by name is switched off for every
-call. Filters have names of their own, so those that the repository defines are looked up first,
-which runs nothing, and emptied. The user's own configuration stays as it is.
+call. Filters, drivers and configured hooks have names of their own, so those that the repository
+defines are looked up first, which runs nothing, and emptied. The user's own configuration stays as
+it is. Git can call other programs by name: it gets no folder of PATH that commands may write.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from headrace.core.errors import InvalidRequest, TimedOut
-from headrace.safety.programs import program_outside
+from headrace.safety.programs import path_outside, program_outside
 
 _OFF = {
     "core.fsmonitor": "false",
@@ -23,9 +24,17 @@ _OFF = {
     "core.sshCommand": "false",
     "core.askPass": "",
     "core.editor": "true",
+    "core.gitProxy": "",
+    "core.alternateRefsCommand": "true",
     "credential.helper": "",
     "diff.external": "",
     "gc.auto": "0",
+    "gpg.program": "false",
+    "gpg.openpgp.program": "false",
+    "gpg.ssh.program": "false",
+    "gpg.x509.program": "false",
+    "interactive.diffFilter": "cat",
+    "log.showSignature": "false",
     "maintenance.auto": "false",
     "protocol.allow": "never",
     "safe.bareRepository": "explicit",
@@ -44,9 +53,19 @@ _ENVIRONMENT = {
     "GIT_TERMINAL_PROMPT": "0",
     "LC_ALL": "C.UTF-8",
 }
-_PASSED_ON = ("HOME", "PATH", "XDG_CONFIG_HOME", "TMPDIR", "USER", "LOGNAME")
-# The last part of keys of filters, by which a command runs when files are compared or written.
-_FILTER_KEYS = ("clean", "smudge", "process")
+_PASSED_ON = ("HOME", "XDG_CONFIG_HOME", "TMPDIR", "USER", "LOGNAME")
+# Keys whose middle is a name of the repository's own, and what they are then set to.
+_NAMED = {
+    ("filter", "clean"): "",
+    ("filter", "smudge"): "",
+    ("filter", "process"): "",
+    ("filter", "required"): "false",
+    ("diff", "textconv"): "cat",
+    ("diff", "command"): "",
+    ("merge", "driver"): "false",
+    ("hook", "command"): "true",
+    ("hook", "enabled"): "false",
+}
 _OWN_SCOPES = ("system", "global")
 _OUTPUT_BYTES_MAX = 4 << 20
 _TIMEOUT_S = 10.0
@@ -61,7 +80,7 @@ class Ran(msgspec.Struct, frozen=True):
 
 
 def git_path(workspace: Path) -> str | None:
-    """The git to call: absolute, and not out of the workspace."""
+    """The git to call: absolute, and not out of the workspace or a folder that is shunned."""
     return program_outside("git", (workspace,))
 
 
@@ -79,18 +98,17 @@ async def git(folder: Path, *words: str, timeout_s: float = _TIMEOUT_S) -> Ran:
 
 
 def _emptied(listed: str) -> dict[str, str]:
-    """Empty values for all filters that a repository defines."""
+    """Harmless values for all filters, drivers and hooks that a repository defines."""
     fields = listed.split("\0")
     off: dict[str, str] = {}
     for scope, pair in zip(fields[::2], fields[1::2], strict=False):
         key = pair.partition("\n")[0]
         section, _, rest = key.partition(".")
-        name, _, last = rest.rpartition(".")
-        if scope in _OWN_SCOPES or section != "filter":
-            continue
-        if last in _FILTER_KEYS:
-            off[key] = ""
-            off[f"filter.{name}.required"] = "false"
+        name, dot, last = rest.rpartition(".")
+        if scope not in _OWN_SCOPES and dot and (section, last) in _NAMED:
+            off[key] = _NAMED[section, last]
+            if section == "filter":
+                off[f"filter.{name}.required"] = "false"
     return off
 
 
@@ -102,7 +120,7 @@ async def _call(folder: Path, off: dict[str, str], words: tuple[str, ...], timeo
         program,
         *words,
         cwd=folder,
-        env=_environment(off),
+        env=_environment(off) | {"PATH": path_outside((folder,))},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

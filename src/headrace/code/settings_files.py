@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
+from headrace.agent.terminal import one_line
 from headrace.core.errors import ConfigError, InvalidRequest
 from headrace.safety.permissions import mode_of
 from headrace.safety.rules import Kind, Rule, Rules, Scope, parse_rule
@@ -22,6 +23,7 @@ MANAGED = (
     else Path("/etc/claude-code/managed-settings.json"),
 )
 _FOLDERS = (".headrace", ".claude")
+_NOTICE_CHARS_MAX, _ERROR_CHARS_MAX, _NOTICES_MAX = 300, 500, 20
 _KINDS: tuple[Kind, ...] = ("allow", "ask", "deny")
 _KNOWN = {"permissions", "sandbox", "$schema"}
 _KNOWN_PERMISSIONS = {
@@ -99,21 +101,31 @@ def load(
     )
     gathered = _Gathered(workspace, home, trusted=trusted)
     sources = list(_sources(workspace, home, managed))
-    for source in sources:
-        if source.scope == "managed":
-            gathered.add(source)
-    gathered.rules += flags
-    for source in sources:
-        if source.scope != "managed":
-            gathered.add(source)
+    try:
+        for source in sources:
+            if source.scope == "managed":
+                gathered.add(source)
+        gathered.rules += flags
+        for source in sources:
+            if source.scope != "managed":
+                gathered.add(source)
+    except ConfigError as error:
+        raise ConfigError(one_line(error.message, _ERROR_CHARS_MAX), hint=error.hint) from None
     return CodeSettings(
         rules=gathered.rules,
         mode=gathered.mode,
         directories=tuple(gathered.directories),
         bypass_barred_by=gathered.barred_by,
-        notices=tuple(gathered.notices),
+        notices=_shown(gathered.notices),
         sandbox=gathered.sandbox or SandboxSettings(),
     )
+
+
+def _shown(notices: list[str]) -> tuple[str, ...]:
+    """Notices quote what a repository wrote: each is a line, and they are not endless."""
+    lines = tuple(one_line(each, _NOTICE_CHARS_MAX) for each in notices[:_NOTICES_MAX])
+    more = len(notices) - len(lines)
+    return (*lines, f"and {more} more like these") if more else lines
 
 
 def _sources(workspace: Path, home: Path, managed: Sequence[Path]) -> Iterator[_Source]:
