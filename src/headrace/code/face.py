@@ -13,7 +13,7 @@ from headrace.agent.entries import Answered, Used
 from headrace.agent.failures import told
 from headrace.agent.progress import End, Human, Logged, Partial, Progress, Retrying, Running
 from headrace.agent.session import Session
-from headrace.agent.terminal import one_line
+from headrace.agent.terminal import neutral, one_line
 from headrace.code import json_output, stream_json
 from headrace.code.build import Ground, lay, open_session
 from headrace.code.flags import Flags

@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-
 _SHUNNED: set[str] = set()
 
 
@@ -30,7 +29,7 @@ def path_outside(roots: Iterable[Path]) -> str:
 
 
 def program_outside(name: str, roots: Iterable[Path]) -> str | None:
-    """A program of the user's: absolute, and neither it nor its folder lies in a root or in what is shunned.
+    """A program of the user's: absolute; neither it nor its folder is in a root or shunned.
 
     A PATH often names a folder of the workspace, such as `.venv/bin`; what lies there was perhaps
     made by a command, which must not choose what runs outside its sandbox.
