@@ -459,3 +459,21 @@ def test_the_probe_names_what_it_found():
     found = probe()
     assert found.ok is (found.program is not None)
     assert found.why
+
+
+async def test_what_deny_rules_name_is_shut_also_where_it_appears_later(world: World):
+    def denies(path: str) -> bool | None:
+        name = path.rpartition("/")[2]
+        return {"later.pem": True, "fixed.lock": False}.get(name)
+
+    policy = SandboxPolicy(workspace=world.ws, state_folder=world.state, denies=denies)
+    sandbox = Sandbox(policy)
+    made = await sandbox.run("mkdir -p d; echo key > d/later.pem; echo 1 > d/fixed.lock")
+    assert (made.status, made.blocked) == (0, ())
+    ran = await sandbox.run("cat d/later.pem; cat d/fixed.lock; echo 2 > d/fixed.lock")
+    assert b"key" not in ran.head
+    assert b"1" in ran.head
+    ran = await sandbox.run("mv d e; cat e/later.pem")
+    assert b"key" not in (ran.head + (await sandbox.run("cat e/later.pem")).head)
+    assert (world.ws / "e/fixed.lock").read_text() == "1\n"
+    await sandbox.close()

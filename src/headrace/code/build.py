@@ -44,6 +44,7 @@ from headrace.ledger.prices import Rates
 from headrace.safety.actions import Action
 from headrace.safety.files import Workspace
 from headrace.safety.permissions import Policy, mode_of
+from headrace.safety.programs import shun
 from headrace.safety.sandbox.policy import SandboxPolicy
 from headrace.safety.sandbox.probe import probe
 from headrace.safety.sandbox.sandbox import Sandbox
@@ -185,6 +186,7 @@ async def lay(
     """
     data = data_folder(flags)
     state = data / "code"
+    shun([cwd, *(cwd / folder for folder in flags.add_dir)])
     worktree = await _worktree(flags, workspace_of(cwd), state, tell)
     workspace = workspace_of(cwd) if worktree is None else worktree.path
     trust = Trust(state / "trust", clock)
@@ -199,6 +201,7 @@ async def lay(
     for notice in settings.notices:
         tell(notice)
     roots = _roots(flags, settings, workspace)
+    shun((workspace, *roots))
     approving = None if human is None else Approving(human)
     slug = logs.folder_of(state, workspace).name
     run = state / "run" / f"{slug}-{os.getpid()}"
@@ -212,6 +215,7 @@ async def lay(
         network_hosts=settings.sandbox.network.allowed_domains,
         hidden_paths=denied.read,
         kept_paths=denied.edit,
+        denies=policy.denies,
         unix_sockets=settings.sandbox.network.allow_all_unix_sockets,
         secrets_shown=settings.sandbox.secrets_shown,
     )

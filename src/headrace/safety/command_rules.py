@@ -75,6 +75,16 @@ class Commands:
                 continue
             if unsure or any(forbids(rule, unit.command) == "maybe" for unit in found):
                 return Ask(f"it may come to what the rule {rule} is about")
+        return self._git_asked(found) or self._asked_touch(touched)
+
+    def _git_asked(self, found: Sequence[Unit]) -> Ask | None:
+        """No path of a command tells what git prints from its own store."""
+        rule = next((rule for rule in self._now.rules.deny if rule.tool == "Read"), None)
+        if rule and any(harmless.prints_tracked(unit.command) for unit in found):
+            return Ask(f"git may print from its own store what the rule {rule} denies")
+        return None
+
+    def _asked_touch(self, touched: Sequence[tuple[str, str]]) -> Ask | None:
         for tool, path in touched:
             decision = self._files.decide(tool, path)
             if tool == "Edit" and isinstance(decision, Ask) and decision.rule is None:

@@ -1,7 +1,7 @@
 """Which files there are that rules deny, for a sandbox, which knows places and no patterns."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -46,6 +46,21 @@ def denied_paths(rules: Iterable[Rule], roots: Sequence[str], place: Place) -> D
             if matches_path(rule, rule.tool, path, place, loose=True):
                 (hidden if rule.tool == "Read" else kept).add(path)
     return DeniedPaths(_outermost(hidden), _outermost(kept))
+
+
+def denier(rules: Iterable[Rule], place: Place) -> Callable[[str], bool | None]:
+    """Judges paths that are new: True where rules deny reading, False where writing alone."""
+    rules = [rule for rule in rules if rule.spec]
+    read = [_folder_for_all(rule, "Read") for rule in rules if rule.tool == "Read"]
+    edit = [_folder_for_all(rule, "Edit") for rule in rules if rule.tool in _WRITERS]
+
+    def denies(path: str) -> bool | None:
+        if any(matches_path(rule, "Read", path, place, loose=True) for rule in read):
+            return True
+        hit = any(matches_path(rule, "Edit", path, place, loose=True) for rule in edit)
+        return False if hit else None
+
+    return denies
 
 
 def _folder_for_all(rule: Rule, tool: str) -> Rule:

@@ -23,6 +23,14 @@ _GIT_LOOK = _words(
     "status log diff show blame rev-parse ls-files ls-tree describe shortlog grep rev-list"
     " merge-base name-rev cat-file diff-tree diff-index whatchanged cherry count-objects"
 )
+_GIT_PRINTS = _words(
+    "blame annotate grep cat-file whatchanged stash archive format-patch difftool bundle"
+    " fast-export checkout-index worktree range-diff"
+)
+_GIT_NAMES_COMMITS = _words("log reflog status commit rev-list")
+_GIT_PATCH = re.compile(r"-[a-z]*[puvUL]|-[cm]$|--(patch|unified|cc|verbose|remerge|dd|diff-m|bin)")
+_GIT_BRIEF = _words("--stat --shortstat --numstat --name-only --name-status --quiet --no-patch -s")
+_GIT_VALUED = _words("-C -c --git-dir --work-tree --namespace --config-env")
 # Long options (their abbreviations count, too) and letters that write files or start programs.
 _MORE: dict[str, tuple[tuple[str, ...], str]] = {
     "sort": (("output", "compress-program", "temporary-directory"), "oT"),
@@ -210,6 +218,23 @@ def _git_looks(words: list[Word]) -> bool:
         ("tag", []),
         ("tag", ["-l"]),
     ]
+
+
+def prints_tracked(command: Command) -> bool:
+    """Whether it is a git that prints, or writes elsewhere, what tracked files hold."""
+    program, *words = command.words or (Word(""),)
+    if program.text.rpartition("/")[2] != "git":
+        return False
+    texts = [word.text for word in words]
+    while texts and texts[0].startswith("-"):
+        texts = texts[2 if texts[0] in _GIT_VALUED else 1 :]
+    verb, options = (texts[0], texts[1:]) if texts else ("", [])
+    if options[:1] == ["list"] or verb in _GIT_NAMES_COMMITS:
+        return any(_GIT_PATCH.match(each) for each in options)
+    if verb in {"diff", "show", "diff-tree", "diff-index"}:
+        brief = any(each in _GIT_BRIEF for each in options)
+        return not brief or any(_GIT_PATCH.match(each) for each in options)
+    return verb in _GIT_PRINTS
 
 
 def _is_plain_test(words: list[Word]) -> bool:

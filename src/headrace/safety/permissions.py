@@ -14,7 +14,7 @@ from headrace.core.decisions import Allow, Ask, Decision, Deny
 from headrace.core.errors import Forbidden, InvalidRequest
 from headrace.safety.actions import Action
 from headrace.safety.command_rules import Commands
-from headrace.safety.denied_paths import DeniedPaths, denied_paths
+from headrace.safety.denied_paths import DeniedPaths, denied_paths, denier
 from headrace.safety.file_rules import Files, Standing, denied_by
 from headrace.safety.rules import (
     PATH_TOOLS,
@@ -92,6 +92,7 @@ class Policy:
             sandboxed=sandboxed,
             dangerous=dangerous,
         )
+        self._denies = denier(rules.deny, self._now.place)
         self._files = Files(self._now)
         self._commands = Commands(self._now, self._files)
         self._barred_by = bypass_barred_by
@@ -169,6 +170,10 @@ class Policy:
         Looks through the roots where a rule has wildcards or counts at any depth.
         """
         return denied_paths(self._now.rules.deny, self._now.roots, self._now.place)
+
+    def denies(self, path: str) -> bool | None:
+        """Whether deny rules hide an absolute path, or only keep it (False); None: neither."""
+        return self._denies(path)
 
     def decide(self, action: Action) -> Decision:
         """Whether it may happen, with a `why` of one line."""

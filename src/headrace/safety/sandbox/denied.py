@@ -1,7 +1,7 @@
 """Denied: paths in the roots that deny rules name, also where a folder above them is renamed."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from headrace.safety.sandbox.seen import Folder, Identity, identity_of
@@ -17,19 +17,29 @@ class Denied:
         kept: Paths that can be read and not written, absolute.
         hidden: Paths that can be neither.
         roots: Where commands can write; paths elsewhere are left out.
+        denies: Says of a path in them whether it is hidden, kept (False) or neither (None).
 
     Attributes:
         hidden: Those of the last look that can be neither read nor written.
     """
 
-    def __init__(self, kept: Sequence[str], hidden: Sequence[str], roots: Sequence[str]) -> None:
+    def __init__(
+        self,
+        kept: Sequence[str],
+        hidden: Sequence[str],
+        roots: Sequence[str],
+        denies: Callable[[str], bool | None] | None = None,
+    ) -> None:
+        self.denies = denies
         self._roots = roots
         self._is_hidden = {**dict.fromkeys(kept, False), **dict.fromkeys(hidden, True)}
         self._above: dict[str, Identity] = {}
         self.hidden: list[str] = []
 
-    def find(self, folders: Mapping[str, Folder]) -> dict[str, Identity]:
-        """Those that are there, each with its identity."""
+    def find(
+        self, folders: Mapping[str, Folder], matched: Mapping[str, bool]
+    ) -> dict[str, Identity]:
+        """Those that are there, each with its identity; `matched` are further ones."""
         found: dict[str, Identity] = {}
         self.hidden = []
         pending = list(self._is_hidden)
@@ -50,6 +60,11 @@ class Denied:
                     self.hidden.append(place)
                 if folder is not None:
                     self._above[path] = folder.identity
+        for path, is_hidden in matched.items():
+            with suppress(OSError):
+                found[path] = identity_of(os.lstat(path))
+                if is_hidden:
+                    self.hidden.append(path)
         return found
 
 

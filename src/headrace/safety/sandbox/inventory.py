@@ -55,9 +55,10 @@ class Inventory:
         """
         known: dict[str, Folder] = {}
         seen = Seen({}, {}, {}, {}, {}, [], known)
-        stack = [(root, False, False, _DEPTH_MAX) for root in self._roots]
+        stack = [(root, False, False, None, _DEPTH_MAX) for root in self._roots]
+        denied: dict[str, bool] = {}
         while stack:
-            path, in_git, in_package, depth = stack.pop()
+            path, in_git, in_package, above, depth = stack.pop()
             folder = self._at(path, before, seen)
             if folder is None:
                 continue
@@ -69,14 +70,20 @@ class Inventory:
             if not in_git and not in_package:
                 _add_all(path, folder.protected, seen.protected)
                 _add_all(path, folder.secrets, seen.secrets)
+            own = {} if is_git or in_git else folder.denied
+            denied |= _further(path, own, above)
             if depth:
                 for name in folder.folders:
                     if not (is_git and name in _GIT_BULK):
                         inside = in_package or name in _PACKAGES
-                        stack.append((f"{path}/{name}", in_git or is_git, inside, depth - 1))
+                        below = above or own.get(name, above)
+                        within = in_git or is_git
+                        stack.append((f"{path}/{name}", within, inside, below, depth - 1))
         self._known = known
         if self._denied is not None:
-            seen.denied.update(self._denied.find(known))
+            # What a command made under such a name is shut to the next one, and stays.
+            old = denied if before is None else {p: denied[p] for p in denied if p in before.denied}
+            seen.denied.update(self._denied.find(known, old))
         return seen
 
     def _at(self, path: str, before: Seen | None, seen: Seen) -> Folder | None:
@@ -113,9 +120,12 @@ class Inventory:
     def _list(self, path: str, identity: Identity) -> Folder:
         folder = Folder(identity)
         names: set[str] = set()
+        denies = self._denied.denies if self._denied is not None else None
         with os.scandir(path) as entries:
             for entry in entries:
                 name = entry.name
+                if denies is not None and (hides := denies(f"{path}/{name}")) is not None:
+                    folder.denied[name] = hides
                 if entry.is_dir(follow_symlinks=False):
                     folder.folders.append(name)
                 elif _is_hidden(name) and entry.is_file(follow_symlinks=False):
@@ -142,6 +152,13 @@ def _is_closed(status: os.stat_result) -> bool:
 
 def _is_hidden(name: str) -> bool:
     return is_secret(name) and not folded(name).endswith(_SHOWN_SECRETS)
+
+
+def _further(folder: str, denied: dict[str, bool], above: bool | None) -> dict[str, bool]:  # noqa: FBT001 - what holds for the folder itself
+    """What is denied in a folder beyond what is denied with it."""
+    if above or not denied:
+        return {}
+    return {f"{folder}/{name}": hides for name, hides in denied.items() if hides or above is None}
 
 
 def _git_names(path: str) -> list[str]:

@@ -1,5 +1,6 @@
 """SandboxPolicy: what commands may touch, and how much of it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -47,6 +48,8 @@ class SandboxPolicy(msgspec.Struct, frozen=True, kw_only=True):
         hidden_paths: Files and folders that commands can neither read nor write, absolute; what is
             not there may appear later.
         kept_paths: Likewise what they can read but not write; in the writable roots.
+        denies: Says of a path in the roots whether it is hidden (True), kept (False) or neither
+            (None), for what appears later; asked once for each name.
         secrets_shown: Whether files such as `.env` in the roots can be read by commands.
         unix_sockets: Whether commands may make sockets in the file system.
         limits: How much one command may use.
@@ -60,6 +63,7 @@ class SandboxPolicy(msgspec.Struct, frozen=True, kw_only=True):
     protected_names: frozenset[str] = PROTECTED_NAMES
     hidden_paths: tuple[str, ...] = ()
     kept_paths: tuple[str, ...] = ()
+    denies: Callable[[str], bool | None] | None = None
     secrets_shown: bool = False
     unix_sockets: bool = False
     limits: Limits = Limits()

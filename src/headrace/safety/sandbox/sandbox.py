@@ -65,7 +65,7 @@ class Sandbox(Commands):
         tools = tuple(path for path in self._ground.toolchains if may_enter(Path(path), user))
         self._ground = msgspec.structs.replace(self._ground, toolchains=tools)
         roots = [str(path) for path in self._writable]
-        self._denied = Denied(policy.kept_paths, policy.hidden_paths, roots)
+        self._denied = Denied(policy.kept_paths, policy.hidden_paths, roots, policy.denies)
         self._inventory = Inventory(self._writable, policy.protected_names, self._denied)
         self._known: Seen | None = None
         self._knows_identity = False

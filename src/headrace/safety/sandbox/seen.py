@@ -10,13 +10,17 @@ Identity = tuple[int, int, bool]  # device, inode, whether a link
 
 
 class Folder(msgspec.Struct):
-    """A folder as it was last listed; names in it only."""
+    """A folder as it was last listed; names in it only.
+
+    `denied`: names that rules hide (True) or keep (False).
+    """
 
     identity: Identity
     stamp: tuple[int, int, int] = (0, 0, 0)
     folders: list[str] = []
     protected: list[str] = []
     secrets: list[str] = []
+    denied: dict[str, bool] = {}
     is_git: bool = False
 
 
