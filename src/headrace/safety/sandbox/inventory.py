@@ -55,7 +55,9 @@ class Inventory:
         """
         known: dict[str, Folder] = {}
         seen = Seen({}, {}, {}, {}, {}, [], known)
-        stack = [(root, False, False, None, _DEPTH_MAX) for root in self._roots]
+        stack: list[tuple[str, bool, bool, bool | None, int]] = [
+            (root, False, False, None, _DEPTH_MAX) for root in self._roots
+        ]
         denied: dict[str, bool] = {}
         while stack:
             path, in_git, in_package, above, depth = stack.pop()
