@@ -48,7 +48,9 @@ TOOLS = (READ, WRITE, TODO)
 
 
 def calls_of(*parts: Any, cut: bool = False) -> Any:
-    return recover(Message("assistant", tuple(parts)), TOOLS, cut=cut, first_id=7)
+    return recover(
+        Message("assistant", tuple(parts)), TOOLS, cut=cut, taken=[f"c{n}" for n in range(6)]
+    )
 
 
 def arguments_of(name: str, written: str, *, cut: bool = False) -> Any:
@@ -219,7 +221,7 @@ async def test_numbers_of_any_size_are_kept(tmp_path: Path) -> None:
 def test_every_call_has_an_id_of_its_own() -> None:
     given = ("call_2", "", "call_1", "call_2", "", "call_3")
     message = Message("assistant", tuple(call("Read", {"path": "a"}, one) for one in given))
-    found = recover(message, (Noting("Read").spec,), cut=False, first_id=1)
+    found = recover(message, (Noting("Read").spec,), cut=False)
     ids = [one.call.id for one in found.calls]
     assert len(set(ids)) == len(ids)
     assert [ids[0], ids[2], ids[5]] == ["call_2", "call_1", "call_3"]

@@ -1,7 +1,7 @@
 """A session with a model that says what a test has written down, and with tools that note it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,6 +10,7 @@ import msgspec
 
 from headrace.agent.endpoint import Endpoint
 from headrace.agent.entries import Begun, Entry
+from headrace.agent.guide import Guide
 from headrace.agent.log import Log
 from headrace.agent.parts import Limits
 from headrace.agent.progress import Human, Logged, Progress
@@ -179,6 +180,7 @@ class Bench:
         clock: Clock | None = None,
         begun: dict[str, Any] | None = None,
         snapshots: Shelf | None = None,
+        guide: Guide | None = None,
     ) -> None:
         self.model = Scripted(*lines)
         self.read = Noting("Read")
@@ -186,6 +188,7 @@ class Bench:
         self.tools: tuple[Tool, ...] = tuple(tools or (self.read, self.edit))
         self.rules = Rules()
         self.waits: list[float] = []
+        self.rest: Callable[[float], Awaitable[None]] | None = None
         self.progress: list[Progress] = []
         clock = clock or SystemClock()
         self.log = Log.open(folder / "sessions" / "one.jsonl", clock)
@@ -201,6 +204,7 @@ class Bench:
             limits=limits,
             rates=rates,
             sleep=self._sleep,
+            guide=guide,
         )
         self.session.subscribe(self.progress.append)
         if self.log.head is None:
@@ -219,6 +223,8 @@ class Bench:
 
     async def _sleep(self, seconds: float) -> None:
         self.waits.append(seconds)
+        if self.rest is not None:
+            await self.rest(seconds)
 
     def kinds(self) -> list[str]:
         """What stands in the branch, by kind."""

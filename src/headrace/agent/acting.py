@@ -31,6 +31,7 @@ _NOTE_CHARS = 100
 INVALID = Deny("not a valid call")
 STOPPED = Deny("interrupted")
 NOBODY_WHY = "nobody to ask; "
+_BROKEN_OFF = Outcome.error(INTERRUPTED), 0
 
 
 class _Judged(msgspec.Struct, frozen=True):
@@ -75,6 +76,7 @@ class Actor:
         self._append = append
         self._waiting: dict[str, Ready] = {}
         self._begun: set[str] = set()
+        self._ended: dict[str, tuple[Outcome, int]] = {}
 
     def refuse(self, calls: Sequence[Ready], text: str) -> None:
         """Answer calls that are not to run."""
@@ -90,6 +92,7 @@ class Actor:
         """
         self._waiting = {ready.call.id: ready for ready in calls}
         self._begun.clear()
+        self._ended.clear()
         try:
             while self._waiting:
                 together = self._next()
@@ -118,13 +121,15 @@ class Actor:
         for one in together:
             self._emit(Running(one.ready.call, one.action))
 
-        async def all_of_them() -> list[tuple[Outcome, int]]:
-            self._begun.update(one.ready.call.id for one in together)
-            return await asyncio.gather(*(self._run(one.ready) for one in together))
+        async def all_of_them() -> None:
+            await asyncio.gather(*(self._run(one.ready) for one in together))
 
-        outcomes = await stopper.run(all_of_them())
-        for one, (outcome, duration_ms) in zip(together, outcomes, strict=True):
-            self._write(one.ready, outcome, one.decision, duration_ms=duration_ms)
+        try:
+            await stopper.run(all_of_them())
+        finally:
+            for one in together:
+                outcome, duration_ms = self._ended.get(one.ready.call.id, _BROKEN_OFF)
+                self._write(one.ready, outcome, one.decision, duration_ms=duration_ms)
 
     async def _one(self, judged: _Judged, stopper: Stopper) -> None:
         ready, action = judged.ready, judged.action
@@ -135,15 +140,16 @@ class Actor:
             self._write(ready, Outcome.error(refusal), decision)
             return
         before = await self._snapshot(action, f"before {ready.call.name}", stopper)
-        outcome, duration_ms, label = Outcome.error(INTERRUPTED), 0, "interrupted"
         after = None
         try:
-            outcome, duration_ms = await stopper.run(self._run(ready))
-            label = f"after {ready.call.name}"
+            await stopper.run(self._run(ready))
         finally:
+            ended = ready.call.id in self._ended
             try:
+                label = f"after {ready.call.name}" if ended else "interrupted"
                 after = await self._snapshot(action, label, None)
             finally:
+                outcome, duration_ms = self._ended.get(ready.call.id, _BROKEN_OFF)
                 self._write(
                     ready, outcome, decision, before=before, after=after, duration_ms=duration_ms
                 )
@@ -205,7 +211,7 @@ class Actor:
             self._emit(Noticed(f"no snapshot could be made: {told(error)}", "warning"))
             return None
 
-    async def _run(self, ready: Ready) -> tuple[Outcome, int]:
+    async def _run(self, ready: Ready) -> None:
         begun_ns = self._clock.monotonic_ns()
         call_id = ready.call.id
         self._begun.add(call_id)
@@ -214,7 +220,7 @@ class Actor:
             outcome = await self.tools[ready.call.name].run(use)
         except Exception as error:  # noqa: BLE001 - the model may do without, others go on
             outcome = Outcome.error(told(error))
-        return outcome, (self._clock.monotonic_ns() - begun_ns) // _NS_PER_MS
+        self._ended[call_id] = outcome, (self._clock.monotonic_ns() - begun_ns) // _NS_PER_MS
 
     def _write(
         self,

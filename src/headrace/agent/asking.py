@@ -5,20 +5,20 @@ part of later requests, but its cost counts.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from headrace.agent import measure
 from headrace.agent.endpoint import Endpoint
-from headrace.agent.entries import Answered, Begun, Broke
+from headrace.agent.entries import Answered, Begun, Broke, Entry
 from headrace.agent.log import Log
 from headrace.agent.measure import Size
 from headrace.agent.parts import Limits
 from headrace.agent.progress import Asking, End, Noticed, Partial, Progress, Retrying
-from headrace.agent.prompt import cached
+from headrace.agent.prompt import begun_of, cached
 from headrace.agent.recover import Recovered, recover
 from headrace.agent.stopper import Interrupted, Stopper
 from headrace.core.clock import Clock
@@ -47,7 +47,7 @@ class Model(Protocol):
         """One model call."""
         ...
 
-    async def cost_nano(self, generation_id: str | None) -> int | None:
+    def cost_nano(self, generation_id: str | None) -> Coroutine[Any, Any, int | None]:
         """What the ledger charged for it."""
         ...
 
@@ -129,14 +129,14 @@ class Asker:
             try:
                 await stopper.run(self._hear(bounded, heard, begun_ns))
             except (Interrupted, asyncio.CancelledError):
-                await self._broke(Failed("interrupted", "interrupted"), heard, size, attempt)
+                self._broke(Failed("interrupted", "interrupted"), heard, size, attempt)
                 raise
             if isinstance(heard.end, Finished):
                 heard.end = _cut_off(heard.end, bounded, size)
             if isinstance(heard.end, Finished):
                 return self._answered(heard, heard.end, begun_ns, size)
             failed = heard.end or Failed("engine_failed", "the answer ended before it was whole")
-            await self._broke(failed, heard, size, attempt)
+            await self._lost(failed, heard, size, attempt, stopper)
             wait_s = self._wait_s(failed, attempt)
             if wait_s is None:
                 return failed
@@ -201,16 +201,34 @@ class Asker:
             self.spent_nano += told or 0
         return answered
 
-    async def _broke(self, failed: Failed, heard: _Heard, size: Size, attempt: int) -> None:
+    async def _lost(
+        self, failed: Failed, heard: _Heard, size: Size, attempt: int, stopper: Stopper
+    ) -> None:
+        """Write down what failed; what our own ledger says of it is not waited for in the end."""
+        cost_nano = None
+        try:
+            if heard.started is not None and failed.usage is None:
+                generation_id = heard.started.generation_id
+                cost_nano = await stopper.run(self.model.cost_nano(generation_id))
+        except Interrupted:
+            pass  # the wait for the next try ends with it
+        finally:
+            self._broke(failed, heard, size, attempt, cost_nano)
+
+    def _broke(
+        self,
+        failed: Failed,
+        heard: _Heard,
+        size: Size,
+        attempt: int,
+        cost_nano: int | None = None,
+    ) -> None:
         """Write down what failed, with what it cost where that is known."""
         usage = failed.usage
-        cost_nano = None
         if self.rates is not None and usage is not None:
             cost_nano = amount(self.rates, usage)
-        elif heard.started is None:
-            cost_nano = None if failed.kind in _PERHAPS_CHARGED else 0
-        elif failed.kind != "interrupted":
-            cost_nano = await self.model.cost_nano(heard.started.generation_id)
+        elif heard.started is None and failed.kind not in _PERHAPS_CHARGED:
+            cost_nano = 0
         if self.rates is not None:
             # What nobody knows counts as the worst that it can be, so that a budget holds.
             self.spent_nano += self._worst(heard, size) if cost_nano is None else cost_nano
@@ -264,14 +282,20 @@ def _cut_off(end: Finished, request: Request, size: Size) -> Finished | Failed:
     return Failed("prompt_cut", text, usage=end.usage)
 
 
-def understood(answered: Answered, begun: Begun, calls_before: int) -> tuple[Answered, Recovered]:
-    """An answer with the calls that it holds, however they were written."""
+def understood(
+    answered: Answered, message: Message, branch: Sequence[Entry]
+) -> tuple[Answered, Recovered]:
+    """An answer, read as `message`, with its calls, each with an id that no other of it has."""
     cut = answered.stop in {"length", "context_full"}
-    found = recover(answered.message, begun.tools, cut=cut, first_id=calls_before + 1)
-    return (
-        msgspec.structs.replace(answered, message=found.message, written=found.written),
-        found,
-    )
+    found = recover(message, begun_of(branch).tools, cut=cut, taken=call_ids(branch))
+    written = answered.message if found.message != answered.message else None
+    return msgspec.structs.replace(answered, message=found.message, written=written), found
+
+
+def call_ids(branch: Sequence[Entry]) -> list[str]:
+    """The ids of all calls of a branch."""
+    answers = [one.body.message for one in branch if isinstance(one.body, Answered)]
+    return [p.id for message in answers for p in message.parts if isinstance(p, ToolCall)]
 
 
 def is_empty(answered: Answered) -> bool:

@@ -111,19 +111,23 @@ async def exchange(
         TimedOut: Nothing came for too long.
         InvalidRequest: The URL or a header is malformed.
     """
-    place = urlsplit(url)
-    if place.scheme not in _PORTS or not place.hostname:
+    try:
+        place = urlsplit(url)
+        port = place.port or _PORTS[place.scheme]
+    except (ValueError, KeyError):  # brackets, a port or a scheme that there cannot be
+        raise InvalidRequest(f"not an address of a server: {url}") from None
+    if not place.hostname:
         raise InvalidRequest(f"not an address of a server: {url}")
     host = place.netloc.rpartition("@")[2]
     given = {"host": host, "content-length": str(len(body)), "connection": "close", **headers}
     head = "".join(f"{name}: {_line(value)}\r\n" for name, value in given.items())
-    target = place.path + (f"?{place.query}" if place.query else "")
+    target = _line(place.path + (f"?{place.query}" if place.query else ""))
     secure = ssl.create_default_context() if place.scheme == "https" else None
     try:
         async with asyncio.timeout(_CONNECT_S_MAX):
-            reader, writer = await asyncio.open_connection(
-                place.hostname, place.port or _PORTS[place.scheme], ssl=secure
-            )
+            reader, writer = await asyncio.open_connection(place.hostname, port, ssl=secure)
+    except UnicodeError:  # a name that no server can have
+        raise InvalidRequest(f"not an address of a server: {url}") from None
     except (OSError, TimeoutError):
         raise EngineUnavailable(
             "the server cannot be reached; it may be starting or stopping"

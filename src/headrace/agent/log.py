@@ -35,6 +35,7 @@ class _Line(msgspec.Struct):
 
 
 _LINE = msgspec.json.Decoder(_Line)
+_UNREADABLE = (msgspec.MsgspecError, RecursionError)
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -195,11 +196,8 @@ class Log:
 
     def _lines(self) -> Iterator[bytes]:
         for line in _content(self._descriptor).split(b"\n"):
-            try:
-                _LINE.decode(line)
-            except msgspec.MsgspecError:
-                continue
-            yield line
+            if _is_line(line):
+                yield line
 
     def _load(self) -> None:
         content = _content(self._descriptor)
@@ -223,7 +221,9 @@ class Log:
     def _read(self, line: bytes, number: int) -> None:
         try:
             known = _LINE.decode(line)
-        except msgspec.MsgspecError:
+        except _UNREADABLE:
+            known = None
+        if known is None or known.id in self._parents:  # an id twice could make the tree a ring
             self.notices.append(f"line {number} of the session is damaged and is passed over")
             return
         if known.parent_id is not None and known.parent_id not in self._parents:
@@ -232,7 +232,7 @@ class Log:
         self._parents[known.id], self.head = known.parent_id, known.id
         try:
             entry = _ENTRY.decode(line)
-        except msgspec.MsgspecError:
+        except _UNREADABLE:
             self.notices.append(f"line {number} is of a kind that this release does not know")
             return
         if entry.v <= VERSION:
@@ -277,7 +277,7 @@ def _first_words(path: Path) -> str | None:
         if b'"said"' in line:
             try:
                 body = _ENTRY.decode(line).body
-            except msgspec.MsgspecError:
+            except _UNREADABLE:
                 continue
             if isinstance(body, Said) and body.origin == "user":
                 return " ".join(body.message.text().split())[:_FIRST_WORDS_CHARS]
@@ -297,6 +297,6 @@ def _content(descriptor: int) -> bytes:
 def _is_line(data: bytes) -> bool:
     try:
         _LINE.decode(data)
-    except msgspec.MsgspecError:
+    except _UNREADABLE:
         return False
     return True

@@ -23,7 +23,7 @@ import msgspec
 
 from headrace.agent import brake, compaction, measure, prompt_texts
 from headrace.agent.acting import Actor
-from headrace.agent.asking import EMPTY_SUMMARY, Asker, Over, is_empty, understood
+from headrace.agent.asking import EMPTY_SUMMARY, Asker, Over, call_ids, is_empty, understood
 from headrace.agent.entries import Answered, Begun, Body, Broke, Compacted, Entry, Said, Used
 from headrace.agent.failures import told
 from headrace.agent.guide import Act, Finish, Guide
@@ -35,7 +35,7 @@ from headrace.agent.prompt import begun_of, request_of
 from headrace.agent.recover import Ready, Recovered, recover
 from headrace.agent.stopper import Stopper
 from headrace.core.events import Failed
-from headrace.core.messages import Message, Part, Text, ToolCall, user
+from headrace.core.messages import Message, Part, Text, user
 from headrace.core.requests import Request
 
 UNREADABLE = "unreadable"
@@ -135,12 +135,12 @@ class Loop:
         if isinstance(answered, Failed):
             return await self._failed(answered, turn, stopper)
         turn.squeezed = 0
-        calls_before = sum(isinstance(part, ToolCall) for m in request.messages for part in m.parts)
+        branch = self._log.branch()
         try:
-            answered, found = understood(answered, begun, calls_before)
+            answered, found = understood(answered, answered.message, branch)
         except Exception as error:  # noqa: BLE001 - it was paid for, and must not be lost
-            return self._not_understood(answered, f"the answer cannot be read: {told(error)}")
-        rounds = brake.rounds_of(self._log.branch())
+            return self._not_understood(answered, error)
+        rounds = brake.rounds_of(branch)
         self._append(answered)
         if found.calls:
             return await self._act(answered, found, rounds, turn, stopper)
@@ -158,7 +158,8 @@ class Loop:
             return step.why, step.text
         if isinstance(step, Act):
             said = (Text(step.text), *step.calls) if step.text else step.calls
-            found = self._numbered(Message("assistant", said), begun)
+            message = Message("assistant", said)
+            found = recover(message, begun.tools, cut=False, taken=call_ids(branch))
             self._own(found.message.parts, "tool_calls")
             await self.actor.act(found.calls, stopper)
             return None
@@ -168,10 +169,11 @@ class Loop:
         if isinstance(answered, Failed):
             turn.squeezed = _SQUEEZES_MAX  # a guide's request has nothing to summarise
             return await self._failed(answered, turn, stopper)
-        found = self._numbered(guide.read(branch, answered.message), begun)
-        self._append(
-            msgspec.structs.replace(answered, message=found.message, written=answered.message)
-        )
+        try:
+            answered, found = understood(answered, guide.read(branch, answered.message), branch)
+        except Exception as error:  # noqa: BLE001 - as above
+            return self._not_understood(answered, error)
+        self._append(answered)
         if found.calls:
             await self.actor.act(found.calls, stopper)
         return None
@@ -181,14 +183,8 @@ class Loop:
         message = Message("assistant", parts)
         self._append(Answered(message=message, stop=stop, cost_nano=0, own=True))
 
-    def _numbered(self, message: Message, begun: Begun) -> Recovered:
-        """A guide's calls, with ids that no call of the branch has."""
-        answers = [one.body for one in self._log.branch() if isinstance(one.body, Answered)]
-        calls = [part for one in answers for part in one.message.parts]
-        before = sum(isinstance(part, ToolCall) for part in calls)
-        return recover(message, begun.tools, cut=False, first_id=before + 1)
-
-    def _not_understood(self, answered: Answered, text: str) -> Ended:
+    def _not_understood(self, answered: Answered, error: Exception) -> Ended:
+        text = f"the answer cannot be read: {told(error)}"
         usage, cost_nano = answered.usage, answered.cost_nano
         partial = answered.message if answered.message.parts else None
         self._append(

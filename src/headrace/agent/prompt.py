@@ -6,6 +6,7 @@ the model is changed or the conversation is compacted. Calls that broke are no p
 and a call that was never answered is answered here in words of our own.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
@@ -20,6 +21,7 @@ from headrace.wire import content
 
 UNANSWERED = "This call was interrupted; it may have run in part or not at all."
 _CACHE_TTL_S = 300
+_CALL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 _Flat = tuple[Role, Part]
 
@@ -228,6 +230,9 @@ def _is_empty(message: Message) -> bool:
 def _calls_wrong(messages: Sequence[Message]) -> list[str]:
     wrong: list[str] = []
     open_calls: list[str] = []
+    ids = [part.id for message in messages for part in message.parts if isinstance(part, ToolCall)]
+    if len(set(ids)) < len(ids) or "" in ids:
+        wrong.append(f"call ids {ids} are not unique")
     for message in messages:
         answered = [part.call_id for part in message.parts if isinstance(part, ToolResult)]
         if open_calls != answered:
@@ -235,8 +240,9 @@ def _calls_wrong(messages: Sequence[Message]) -> list[str]:
         if answered and not isinstance(message.parts[0], ToolResult):
             wrong.append("words stand between calls and their results")
         open_calls = [part.id for part in message.parts if isinstance(part, ToolCall)]
-        if len(set(open_calls)) < len(open_calls) or "" in open_calls:
-            wrong.append(f"call ids {open_calls} are not unique")
+        names = [part.name for part in message.parts if isinstance(part, ToolCall)]
+        if not all(map(_CALL_NAME.fullmatch, names)):
+            wrong.append(f"no API takes the names {names}")
         if any(not _is_object(part) for part in message.parts if isinstance(part, ToolCall)):
             wrong.append("arguments are not a JSON object")
     if open_calls:

@@ -17,6 +17,8 @@ from headrace.core.requests import JsonSchema, Tool
 
 _WRITTEN_NAME = re.compile(r'"name"\s*:\s*"([^"\\\n]{1,64})"\s*,\s*"(?:arguments|parameters)"')
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]")
+_NOT_IN_CALLS = re.compile(r"[^a-zA-Z0-9_-]")
+_NAME_CHARS_MAX = 64
 _WHOLE = re.compile(r"-?\d{1,15}(\.0+)?")
 _NUMBER = re.compile(r"-?\d{1,15}(\.\d+)?")
 _ALIKE = 0.6
@@ -45,29 +47,31 @@ class Recovered(msgspec.Struct, frozen=True):
     written: Message | None = None
 
 
-def recover(message: Message, tools: Sequence[Tool], *, cut: bool, first_id: int) -> Recovered:
+def recover(
+    message: Message, tools: Sequence[Tool], *, cut: bool, taken: Sequence[str] = ()
+) -> Recovered:
     """Read an answer.
 
     Args:
         message: What came.
         tools: What the model is offered.
         cut: It ended at the limit of tokens, so its last call may lack something.
-        first_id: The number of the first call that has no id, or one that is taken.
+        taken: The ids of all calls before; those without an id are numbered behind them.
     """
     parts = _with_calls(message.parts, tools)
     by_name = {tool.name: tool for tool in tools}
     ready: list[Ready] = []
-    taken = {part.id for part in parts if isinstance(part, ToolCall)}
-    ids: set[str] = set()
+    ids = set(taken)
+    given = {part.id for part in parts if isinstance(part, ToolCall)}
+    first_id = len(taken) + 1
     said: list[Part] = []
     for part in parts:
         if isinstance(part, ToolCall):
             identifier = part.id
             if not identifier or identifier in ids:
                 numbers = (f"call_{n}" for n in count(first_id + len(ready)))
-                identifier = next(one for one in numbers if one not in taken)
+                identifier = next(one for one in numbers if one not in ids | given)
             ids.add(identifier)
-            taken.add(identifier)
             one = _ready(msgspec.structs.replace(part, id=identifier), by_name, cut=cut)
             ready.append(one)
             said.append(one.call)
@@ -121,7 +125,10 @@ def _ready(call: ToolCall, tools: Mapping[str, Tool], *, cut: bool) -> Ready:
     tool = tools.get(call.name) or _same_name(call.name, tools)
     if tool is None:
         near = nearest(call.name, tuple(tools.values())) or tuple(tools)
-        return Ready(call, {}, _unknown(call.name, near, tools))
+        problem = _unknown(call.name[:_NAME_CHARS_MAX], near, tools)
+        # No API takes a conversation with other names; the call is told of as it was written.
+        name = _NOT_IN_CALLS.sub("_", call.name)[:_NAME_CHARS_MAX] or "unknown"
+        return Ready(msgspec.structs.replace(call, name=name), {}, problem)
     call = msgspec.structs.replace(call, name=tool.name)
     found = object_of(call.arguments, tool.parameters, cut=cut)
     if isinstance(found, str):

@@ -10,9 +10,9 @@ taken over, as nothing here could measure them.
 import asyncio
 import shutil
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 import msgspec
 
@@ -32,16 +32,17 @@ from headrace.agent.entries import (
     Turned,
     Used,
 )
-from headrace.agent.guide import Guide
+from headrace.agent.failures import told
+from headrace.agent.guide import Guide, Step
 from headrace.agent.log import Log
-from headrace.agent.progress import Logged, Progress, Reply
+from headrace.agent.progress import End, Logged, Progress, Reply
 from headrace.agent.prompt import begun_of, extends, invariants
 from headrace.agent.session import Session
 from headrace.agent.tools import Outcome, Use
 from headrace.core import requests
 from headrace.core.clock import SystemClock
 from headrace.core.decisions import Allow, Ask, Decision, Deny
-from headrace.core.errors import HeadraceError, InvalidRequest
+from headrace.core.errors import InvalidRequest
 from headrace.core.events import Delta, Event, Failed, Finished, Started
 from headrace.core.messages import Message, Text, Thinking, ToolCall
 from headrace.core.requests import Request
@@ -133,6 +134,16 @@ class _Tape:
         self.differences.append(text[: 2 * _SHOWN_CHARS])
         raise self.off()
 
+    def limited(self) -> None:
+        """End the turn where it had reached a limit.
+
+        Raises:
+            Over: It had.
+        """
+        body = self.body()
+        if isinstance(body, Turned) and body.why in {"max_turns", "budget"}:
+            raise Over(cast("End", body.why), body.text)
+
     def used(self, call_id: str) -> Used | None:
         """The recorded answer to a call of the answer that is worked on."""
         for entry in self.entries[self.at :]:
@@ -162,7 +173,7 @@ class _Player:
             human=self,
             clock=SystemClock(),
             sleep=self._sleep,
-            guide=guide,
+            guide=None if guide is None else _RecordedGuide(guide, tape),
         )
         self._session.subscribe(self._heard)
 
@@ -170,8 +181,14 @@ class _Player:
         """Go through the tape; stops at the first difference."""
         while not self._tape.differences and (entry := self._tape.peek()) is not None:
             at, self._tape.is_off = self._tape.at, False
-            with suppress(_Off, HeadraceError):
+            try:
                 await self._step(entry)
+            except TimeoutError:
+                self._tape.differences.append(f"entry {self._tape.at + 1} is waited for in vain")
+            except _Off:
+                pass
+            except Exception as error:  # noqa: BLE001 - what broke a turn then breaks it now
+                told(error)  # what it has not written is found below
             if self._tape.at == at and not self._tape.differences:
                 self._tape.differences.append(f"entry {at + 1} does not come about")
 
@@ -260,9 +277,8 @@ class _Player:
             case Broke():
                 async for event in self._broken(body, request):
                     yield event
-            case Turned(why="max_turns" | "budget" as why):
-                raise Over(why, body.text)
             case _:
+                self._tape.limited()
                 raise self._tape.off()  # the recorded session died while it asked
 
     async def _broken(self, body: Broke, request: Request) -> AsyncGenerator[Event]:
@@ -275,7 +291,8 @@ class _Player:
                 yield delta
         if body.kind == "interrupted":
             await self._interrupted()
-        gave_up = isinstance(self._tape.body(1), Turned)
+        after = self._tape.body(1)
+        gave_up = isinstance(after, Turned) and after.why != "interrupted"
         wait_s = _TOO_LONG_S if gave_up else None
         yield Failed(body.kind, body.text, wait_s, body.usage)
 
@@ -305,9 +322,21 @@ class _Player:
                 continue
             if used.decision == INVALID:
                 raise InvalidRequest(_text(used))
-            together = used.decision == STOPPED and _text(used) == INTERRUPTED
-            return Action(tool=name, command=call.id, writes=not together)
+            return Action(tool=name, command=call.id, writes=not self._together(call))
         raise self._tape.off()
+
+    def _together(self, call: ToolCall) -> bool:
+        """Whether a call ran beside others when it was interrupted, or one of those was.
+
+        That they were the last ones to run, from the first interrupted one on, is all there is to
+        tell; whether those before ran side by side too makes no difference.
+        """
+        calls = self._open_calls()
+        told = [_text(used) if (used := self._tape.used(one.id)) else NOT_RUN for one in calls]
+        if INTERRUPTED not in told:
+            return False
+        last = max(n for n, text in enumerate(told) if text != NOT_RUN)
+        return told.index(INTERRUPTED) <= calls.index(call) <= last
 
     def _open_calls(self) -> list[ToolCall]:
         branch = self._log.branch()
@@ -325,7 +354,7 @@ class _Player:
         if isinstance(used.decision, Allow):
             return used.decision
         if used.decision == STOPPED:
-            return Allow() if _text(used) == INTERRUPTED else Ask("")
+            return Ask("")
         why = used.decision.why
         if why.startswith(NOBODY_WHY):
             return Ask(why.removeprefix(NOBODY_WHY))
@@ -357,6 +386,7 @@ class _Player:
         if used is None:
             raise self._tape.off()
         if _text(used) == INTERRUPTED:
+            await asyncio.sleep(0)  # those beside it may have ended
             await self._interrupted()
         return Outcome(used.result.parts, used.result.is_error, used.detail, used.note)
 
@@ -375,6 +405,23 @@ class _RecordedTool:
     async def run(self, use: Use) -> Outcome:
         """What it answered then."""
         return await self._player.run(use)
+
+
+class _RecordedGuide:
+    """A guide that is not asked where a limit had ended the turn: it may go on without a model."""
+
+    def __init__(self, guide: Guide, tape: _Tape) -> None:
+        self._guide = guide
+        self._tape = tape
+
+    def step(self, branch: Sequence[Entry]) -> Step:
+        """What to do next."""
+        self._tape.limited()
+        return self._guide.step(branch)
+
+    def read(self, branch: Sequence[Entry], answer: Message) -> Message:
+        """The model's answer with the calls that it amounts to."""
+        return self._guide.read(branch, answer)
 
 
 def _deltas(message: Message) -> list[Delta]:

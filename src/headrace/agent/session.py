@@ -113,34 +113,36 @@ class Session:
         )
 
     def begin(
-        self, begun: Begun, *, client: Model | None = None, tools: tuple[Tool, ...] | None = None
+        self,
+        begun: Begun,
+        *,
+        client: Model | None = None,
+        tools: tuple[Tool, ...] | None = None,
+        rates: tuple[Rates | None, float | None] | None = None,
     ) -> None:
         """Say what requests are made with from now on; needed once before the first turn.
 
-        Raises:
-            Conflict: A turn is running.
-            InvalidRequest: The tools are others than those that the model is told of.
-        """
-        self._free()
-        actor = self._loop.actor if tools is None else self._actor(tools)
-        if tuple(actor.tools) != tuple(tool.name for tool in begun.tools):
-            raise InvalidRequest("the tools of a session must be those that its model is told of")
-        self._loop.actor = actor
-        if client is not None:
-            self._loop.asker.model = client
-        self._append(begun)
-
-    def use_rates(self, rates: Rates | None, prefill_tokens_s: float | None) -> None:
-        """What the model that is begun with next costs, and how fast it reads.
+        `rates` are the model's prices, and how fast it reads. Where it raises, all is as it was.
 
         Raises:
             Conflict: A turn is running.
             ConfigError: There is a budget, but nobody knows what tokens cost.
+            InvalidRequest: The tools are others than those that the model is told of.
+            StoreError: The log cannot be written.
         """
         self._free()
-        self._affords(rates)
-        self._loop.asker.rates = rates
-        self._loop.asker.prefill_tokens_s = prefill_tokens_s
+        if rates is not None:
+            self._affords(rates[0])
+        actor = self._loop.actor if tools is None else self._actor(tools)
+        if tuple(actor.tools) != tuple(tool.name for tool in begun.tools):
+            raise InvalidRequest("the tools of a session must be those that its model is told of")
+        entry = self.log.append(begun)
+        self._loop.actor = actor
+        if client is not None:
+            self._loop.asker.model = client
+        if rates is not None:
+            self._loop.asker.rates, self._loop.asker.prefill_tokens_s = rates
+        self._logged(entry)
 
     def _affords(self, rates: Rates | None) -> None:
         if self._limits.budget_nano is not None and rates is None:
@@ -272,7 +274,7 @@ class Session:
 
     async def rewind(
         self, entry_id: str, *, files: bool = True, conversation: bool = True
-    ) -> Message | None:
+    ) -> Message:
         """Go back to before something that the user said.
 
         Args:
@@ -287,7 +289,13 @@ class Session:
             Conflict: A turn is running.
             NotFound: It is no entry of the session in which the user speaks.
         """
-        self._free()
+        self._begin_work()
+        try:
+            return await self._rewound(entry_id, files=files, conversation=conversation)
+        finally:
+            self._stopper = None
+
+    async def _rewound(self, entry_id: str, *, files: bool, conversation: bool) -> Message:
         branch = self.log.branch()
         place = next((n for n, one in enumerate(branch) if one.id == entry_id), None)
         said = None if place is None else branch[place].body

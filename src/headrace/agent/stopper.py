@@ -19,7 +19,9 @@ class Stopper:
         self.stopped = False
 
     def stop(self) -> None:
-        """End what runs."""
+        """End what runs; said again, it does not break into the cleaning up."""
+        if self.stopped:
+            return
         self.stopped = True
         for task in self._running:
             task.cancel()

@@ -412,12 +412,13 @@ async def use_model(ground: Ground, session: Session, name: str) -> None:
     connection = msgspec.structs.replace(ground.connection, model=model)
     profile = _profile(ground.state, connection)
     rates = await _rates(ground.flags, connection)
-    session.use_rates(rates, profile.prefill_tokens_per_s)
-    ground.connection, ground.profile = connection, profile
-    tools = _tools(ground)
-    begun = await _begun(ground, session.log.branch(), tools)
+    changed = msgspec.structs.replace(ground, connection=connection, profile=profile)
+    tools = _tools(changed)
+    begun = await _begun(changed, session.log.branch(), tools)
     if begun is not None:
-        session.begin(begun, tools=tools)
+        speed = profile.prefill_tokens_per_s
+        session.begin(begun, tools=tools, rates=(rates, speed))
+    ground.connection, ground.profile = connection, profile  # nothing has refused it
 
 
 def _profile(state: Path, connection: Connection) -> Profile:
