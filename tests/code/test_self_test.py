@@ -29,6 +29,7 @@ SCRIPT = {
     "model": {"id": "able-7b", "context_tokens": 16_384, "abilities": {"tools": True}},
     "turns": [
         plays("Count from", {"delay_ms": 120}, {"text": "1 2 3 4 5 6 7 8", "token_delay_ms": 15}),
+        plays("Write add", {"text": "(a, b):\n    return a + b\n"}),
         plays("Read the file part", call("Read", path="part0.py part1.py part2.py")),
         plays("both at once", call("Read", path="a.py"), call("Read", path="b.py")),
         plays("test of module", call("Bash", command="pytest")),
@@ -59,6 +60,7 @@ async def test_an_able_model_is_measured(house: Running):
     assert profile.decode_tokens_per_s < 200
     assert (profile.calls, profile.parallel_calls, profile.guided) == ("native", True, False)
     assert (profile.edit_format, profile.small) == ("edit", False)
+    assert profile.continues_answers
     assert "whole files right: 1 of 3; edits right: 2 of 3" in told
 
 
@@ -78,3 +80,4 @@ async def test_a_model_that_calls_nothing_gets_text_calls_and_guidance(tmp_path:
         profile = await measure(client, Model("mute", "Mute", 8192), SystemClock(), lambda _: None)
     assert (profile.calls, profile.small, profile.guided) == ("text", True, True)
     assert profile.edit_format == "whole"
+    assert not profile.continues_answers

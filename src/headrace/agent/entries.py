@@ -32,6 +32,7 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True, tag="begun"):
         text_calls: Whether tools are described in the prompt and called in text.
         parallel_calls: Whether an answer may hold several calls.
         guided: Whether a guide leads its turns (`agent/guide.py`).
+        continues_answers: Whether the model goes on with an answer that is begun for it.
     """
 
     workspace: str
@@ -45,6 +46,7 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True, tag="begun"):
     text_calls: bool = False
     parallel_calls: bool = True
     guided: bool = False
+    continues_answers: bool = False
 
 
 class Said(msgspec.Struct, frozen=True, tag="said", omit_defaults=True):

@@ -210,8 +210,10 @@ def invariants(request: Request) -> list[str]:
     wrong: list[str] = []
     roles = [message.role for message in request.messages]
     body = roles[1:] if roles[:1] == ["system"] else roles
-    if not body or body[0] != "user" or body[-1] != "user":
-        wrong.append("a conversation begins and ends with the user's side")
+    if not body or body[0] != "user":
+        wrong.append("a conversation begins with the user's side")
+    elif body[-1] != "user" and not _begins_answer(request.messages[-1]):
+        wrong.append("a conversation ends with the user's side, or with the beginning of an answer")
     if any(one == other for one, other in pairwise(body)):
         wrong.append("the sides do not take turns")
     if any(role not in {"user", "assistant"} for role in body):
@@ -219,6 +221,12 @@ def invariants(request: Request) -> list[str]:
     if any(_is_empty(message) for message in request.messages):
         wrong.append("an empty message")
     return wrong + _calls_wrong(request.messages)
+
+
+def _begins_answer(message: Message) -> bool:
+    """Whether the model is to go on with it: text alone, without the space that no API takes."""
+    texts = [part.text for part in message.parts if isinstance(part, Text)]
+    return len(texts) == len(message.parts) == 1 and texts[0] == texts[0].rstrip()
 
 
 def _is_empty(message: Message) -> bool:

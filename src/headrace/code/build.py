@@ -422,8 +422,11 @@ async def use_model(ground: Ground, session: Session, name: str) -> None:
 
 
 def _profile(state: Path, connection: Connection) -> Profile:
-    base_url, model = connection.client.endpoint.base_url, connection.model
-    return Profiles(state / "profiles").load(base_url, model.id, model.display_name)
+    endpoint, model = connection.client.endpoint, connection.model
+    profile = Profiles(state / "profiles").load(endpoint.base_url, model.id, model.display_name)
+    if profile.measured_ns is None and endpoint.ours:
+        return msgspec.structs.replace(profile, continues_answers=True)
+    return profile
 
 
 async def _begun(
@@ -447,6 +450,7 @@ async def _begun(
         text_calls=profile.calls == "text",
         parallel_calls=profile.parallel_calls,
         guided=is_guided(flags, profile),
+        continues_answers=profile.continues_answers,
     )
     return None if begun == before else begun
 

@@ -39,6 +39,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         tools: How many tools it is offered: 4 are the small set.
         prompt_tokens: What the first request of a small task may come to.
         guided: Whether the assistant does the looking, because the model cannot.
+        continues_answers: Whether it goes on with an answer that is begun for it; many servers
+            begin a new one, and some refuse.
         parameters_b: Billions of parameters as the model's name tells them; None where not.
         measured_ns: When the self-test ran, in nanoseconds since 1970; None where it never did.
     """
@@ -52,6 +54,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tools: int = _FULL_TOOLS
     prompt_tokens: int = 1_000
     guided: bool = False
+    continues_answers: bool = False
     parameters_b: float | None = None
     measured_ns: int | None = None
     v: int = VERSION

@@ -21,7 +21,7 @@ from headrace.code.profile import SMALL_PARAMETERS_MAX, EditFormat, Profile, Pro
 from headrace.core.clock import Clock, SystemClock
 from headrace.core.errors import HeadraceError, of_kind
 from headrace.core.events import Delta, Event, Failed, Finished, fold
-from headrace.core.messages import Message, ToolCall, user
+from headrace.core.messages import Message, Text, ToolCall, user
 from headrace.core.models import Model, Usage
 from headrace.core.requests import Request, Sampling, Tool
 
@@ -137,6 +137,8 @@ async def measure(
     tell(f"looks before it changes: {explored} of {_TRIES}")
     whole, edit = await test.whole(), await test.edits() if called >= _GOOD else 0
     tell(f"whole files right: {whole} of {len(_TASKS)}; edits right: {edit} of {len(_TASKS)}")
+    continued = await test.continues()
+    tell(f"goes on with an answer that is begun for it: {'yes' if continued else 'no'}")
     size = known.parameters_b
     small = called < _GOOD or (size is not None and size < SMALL_PARAMETERS_MAX)
     return msgspec.structs.replace(
@@ -148,6 +150,7 @@ async def measure(
         parallel_calls=parallel,
         edit_format="patch" if known.edit_format == "patch" else _format(whole, edit, small=small),
         guided=explored < _GOOD,
+        continues_answers=continued,
         parameters_b=size,
         measured_ns=clock.now_ns(),
     )
@@ -172,16 +175,22 @@ class _SelfTest:
         self._salt = 0
 
     async def ask(
-        self, words: str, *tools: Tool, max_tokens: int = _ANSWER_TOKENS, temperature: float = 0.0
+        self,
+        words: str,
+        *tools: Tool,
+        begun: str = "",
+        max_tokens: int = _ANSWER_TOKENS,
+        temperature: float = 0.0,
     ) -> Answer:
-        """One call.
+        """One call; with `begun` the beginning of its answer.
 
         Raises:
             HeadraceError: It failed.
         """
+        beginning = (Message("assistant", (Text(begun),)),) if begun else ()
         request = Request(
             model=self._model,
-            messages=(user(words),),
+            messages=(user(words), *beginning),
             tools=tools,
             max_tokens=max_tokens,
             sampling=Sampling(temperature=temperature),
@@ -217,6 +226,17 @@ class _SelfTest:
         written = long.usage.output - 1
         decode = written / writing_s if written > 0 and writing_s > 0.01 else None  # noqa: PLR2004
         return prefill, decode
+
+    async def continues(self) -> bool:
+        """Whether it goes on with the beginning of an answer; some servers begin anew or refuse."""
+        begun = "```python\ndef add"
+        try:
+            answer = await self.ask(
+                "Write add(a, b) in Python. Answer with the code.", begun=begun, max_tokens=24
+            )
+        except HeadraceError:
+            return False
+        return answer.message.text().startswith("(")
 
     async def window(self) -> int:
         """Tokens up to which the beginning of a prompt is still known; 0: none was."""

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Generator
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from support.model_server import Desk, ModelServer, Turn, text
+from headrace.code.profile import Profiles, shipped
+from support.model_server import MODEL, Desk, ModelServer, Turn, text
 
 BROKEN = (
     '"""Sums."""\n\n\ndef add(a, b):\n    return a - b\n\n\ndef twice(a):\n    return add(a, a)\n'
@@ -93,3 +95,53 @@ def test_a_guided_session_is_replayed(play: Play):
     replayed = desk.code("replay", result["session_id"])
     assert "the same, byte for byte" in replayed.stdout, replayed.stdout + replayed.stderr
     assert result["num_turns"] == 2
+
+
+def continuing(desk: Desk) -> None:
+    """Have the model known as one that goes on with what is begun for it."""
+    profile = msgspec.structs.replace(shipped("1b"), continues_answers=True, measured_ns=1)
+    Profiles(desk.home / "data" / "code" / "profiles").save(desk.url, MODEL, profile)
+
+
+def test_an_answer_is_begun_for_a_model_that_goes_on_with_it(play: Play):
+    server, desk = play([text("(a, b):\n    return a * b")], [text("(a, b):\n    return a + b")])
+    continuing(desk)
+    (desk.folder / "test_calc.py").write_text(TEST)
+    shown = desk.code("-p", "Mend `add` in calc.py.", *FLAGS)
+    assert "The tests pass, which failed before" in shown.stdout, shown.stdout + shown.stderr
+    assert (desk.folder / "calc.py").read_text() == BROKEN.replace("a - b", "a + b")
+    for request in server.requests():
+        assert request.messages[-1].text() == "```python\ndef add"
+        assert request.stop == ("\n```",)
+        assert "new import" not in request.messages[-2].text()
+
+
+def test_a_server_that_begins_anew_is_asked_without_a_beginning_from_then_on(play: Play):
+    # Its words were stopped before the fence of its code.
+    server, desk = play([text("Here is the code:")], [text(RIGHT)])
+    continuing(desk)
+    (desk.folder / "test_calc.py").write_text(TEST)
+    shown = desk.code("-p", "Mend `add` in calc.py.", *FLAGS)
+    assert "The tests pass, which failed before" in shown.stdout, shown.stdout + shown.stderr
+    assert [one.messages[-1].role for one in server.requests()] == ["assistant", "user"]
+
+
+def test_what_a_failing_test_asks_for_and_is_not_there_is_written(play: Play):
+    server, desk = play([text("(a):\n    return a / 2")])
+    continuing(desk)
+    (desk.folder / "test_calc.py").write_text(
+        "import unittest\nfrom calc import half\n\n\nclass HalfTest(unittest.TestCase):\n"
+        "    def test_half(self):\n        self.assertEqual(half(4), 2)\n"
+    )
+    shown = desk.code("-p", "Make the tests pass.", *FLAGS)
+    assert "The tests pass, which failed before" in shown.stdout, shown.stdout + shown.stderr
+    assert server.requests()[0].messages[-1].text() == "```python\ndef half"
+
+
+def test_a_name_of_a_module_that_is_imported_whole_gets_its_import(play: Play):
+    _, desk = play([text("(a, b):\n    return Decimal(a) + b")])
+    continuing(desk)
+    (desk.folder / "calc.py").write_text("import decimal\n\n\ndef add(a, b):\n    return a - b\n")
+    desk.code("-p", "Mend `add` in calc.py.", *FLAGS)
+    code = (desk.folder / "calc.py").read_text()
+    assert code.startswith("import decimal\nfrom decimal import Decimal\n"), code

@@ -1,4 +1,4 @@
-"""The code of an answer, and the file that each block of it is of."""
+"""How an answer is begun for the model, its code, and the file that each block of it is of."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from headrace.code.edits import whole_file
 from headrace.code.guided.outline import outline, walk
+from headrace.code.guided.places import Place
 
 _NAMED_LINE = re.compile(
     r"^[ \t]*(?:#|//|/\*|--|<!--)\s*(?:file:\s*)?`?([\w./-]+\.\w+)`?\s*(?:\*/|-->)?\s*$"
@@ -14,6 +15,9 @@ _DEFINED = re.compile(r"\b(?:def|class|func|function|fn|struct|interface)\s+(\w+
 _UNFENCED = re.compile(
     r"^\s*(?:async\s+)?(?:def|class|func|function|fn|import|from)\s+\w", re.MULTILINE
 )
+
+_FENCE = "```"
+_LANGUAGES = {"py": "python", "js": "javascript", "ts": "typescript", "rs": "rust", "rb": "ruby"}
 
 
 class Block(NamedTuple):
@@ -75,6 +79,39 @@ def _owner(code: str, files: Mapping[str, str]) -> str | None:
 
 def _names(name: str, text: str) -> set[str]:
     return {item.name for _, item in walk(outline(name, text) or ())}
+
+
+def beginning(place: Place, code: str) -> str:
+    """What an answer about a place begins with: its fence, and its definition up to the name.
+
+    A small model that may choose its first words explains, copies what it was shown, or writes
+    another function. It ends at the name: models write what follows as one token with it.
+
+    Args:
+        place: What is asked for.
+        code: It as it is now, from the left edge; empty where it is new.
+    """
+    fence = f"```{_LANGUAGES.get(place.file.rpartition('.')[2], '')}"
+    found = re.search(rf"\b{re.escape(place.name)}\b", code)
+    if found is not None:
+        return f"{fence}\n{code[: found.end()]}"
+    if not place.new or not place.file.endswith(".py"):
+        return fence
+    if place.name.isupper():
+        return f"{fence}\n{place.name}"
+    return f"{fence}\n{'class' if place.name[0].isupper() else 'def'} {place.name}"
+
+
+def continues(begun: str, answer: str) -> bool:
+    """Whether an answer goes on with what was begun, and is not another one."""
+    first = answer[:1]
+    word = first.isalnum() or first in {"_", "`"}
+    return bool(begun) and bool(first) and not word and not answer.lstrip().startswith(_FENCE)
+
+
+def whole(begun: str, answer: str) -> str:
+    """An answer with what was begun for it, unless the model began anew."""
+    return f"{begun}{answer}\n{_FENCE}" if continues(begun, answer) else answer
 
 
 def first_code(answer: str) -> str:

@@ -6,7 +6,7 @@ import re
 import sys
 from importlib import import_module
 
-_FROM = re.compile(r"^from (\w[\w.]*) import ", re.MULTILINE)
+_FROM = re.compile(r"^(?:from (\w[\w.]*) import |import (\w[\w.]*)$)", re.MULTILINE)
 
 
 def undefined(code: str) -> list[str]:
@@ -54,7 +54,8 @@ def completed(code: str) -> str:
 def _import_line(name: str, code: str) -> str | None:
     if name in sys.stdlib_module_names and re.search(rf"\b{re.escape(name)}\.\w", code):
         return f"import {name}"
-    for module in _FROM.findall(code):
+    for one, other in _FROM.findall(code):
+        module = one or other
         if module.partition(".")[0] in sys.stdlib_module_names and _has(module, name):
             return f"from {module} import {name}"
     return None

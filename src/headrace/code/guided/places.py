@@ -19,6 +19,8 @@ _NEW = re.compile(
     r"`(?P<name>[A-Za-z_]\w*)(?:\([^`]*\))?`"
 )
 _NOT_DEFINED = re.compile(r"\b(?:option|argument|parameter|field|key|unit|column|file|flag)\b")
+_NO_ATTRIBUTE = re.compile(r"'(\w+)' object has no attribute '([A-Za-z_]\w*)'")
+_NO_NAME = re.compile(r"cannot import name '([A-Za-z_]\w*)' from '([\w.]+)'")
 _SENTENCE = re.compile(r"(?<=[.;!?])\s+(?=[A-Z`\"'(])")
 PLACES_MAX = 4
 
@@ -63,6 +65,8 @@ def places(task: str, texts: Mapping[str, str], output: str = "") -> tuple[Place
     if not found and not new:
         plain = frozenset(_WORD.findall(task))
         found = [one for one in known if one[2].name in plain and _long(one[2])]
+    if not found and not new:
+        new = _missing(output, texts, known)
     if not found and not new:
         found = _failing(output, texts, known)
     if new:  # a class that is only named as their home is no place itself
@@ -134,6 +138,24 @@ def _new(
         elif len(sources) == 1 and not homes:
             found.append(Place(sources[0], name, new=True))
     return tuple(found)
+
+
+def _missing(
+    output: str, texts: Mapping[str, str], known: Sequence[tuple[str, str, Item]]
+) -> tuple[Place, ...]:
+    """What the tests ask for that is not there: a method of a class, a name of a module."""
+    found: dict[Place, None] = {}
+    for holder, name in _NO_ATTRIBUTE.findall(output):
+        homes = [one for one in known if one[2].holds and one[2].name == holder]
+        if len(homes) == 1:
+            found[Place(homes[0][0], f"{homes[0][1]}.{name}", new=True)] = None
+    for name, module in _NO_NAME.findall(output):
+        path = module.replace(".", "/")
+        files = [one for one in (f"{path}.py", f"{path}/__init__.py") if one in texts]
+        if files:
+            found[Place(files[0], name, new=True)] = None
+    names = {called for _, called, _ in known}
+    return tuple(one for one in found if one.called not in names)
 
 
 def _failing(

@@ -16,7 +16,8 @@ This is `{name}`{home} in {file} as it is now:
 {code}
 
 Rewrite `{name}` so that it does all that the task asks of it. Answer with the new `{name}` alone, \
-whole, in one code block. If it needs a new import, write the import above it."""
+whole, in one code block."""
+IMPORTS = "If it needs a new import, write the import above it."
 ADD = """\
 Write the new `{name}`{home} in {file}, just as the task says. Answer with `{name}` alone, whole, \
 in one code block."""
