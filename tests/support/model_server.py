@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ class ModelServer:
                 number = len(played.bodies)
                 played.bodies.append(body)
                 played.asked.release()
-                turn = played.turns[min(number, len(played.turns) - 1)]
+                turn = played.turn(number, body)
                 if isinstance(turn, int):
                     kind = "invalid_request_error" if turn == 400 else "api_error"
                     error = {"type": kind, "message": "refused by the test"}
@@ -67,10 +67,11 @@ class ModelServer:
                     self.send(200, stream(number, turn))
 
             def send(self, status: int, body: bytes) -> None:
-                self.send_response(status)
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+                with suppress(ConnectionError):  # who asked may have been killed
+                    self.send_response(status)
+                    self.send_header("content-length", str(len(body)))
+                    self.end_headers()
+                    self.wfile.write(body)
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 del format, args
@@ -79,6 +80,11 @@ class ModelServer:
         self._http.daemon_threads = True
         self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
         self._thread.start()
+
+    def turn(self, number: int, body: bytes) -> Turn:
+        """The answer to a request, of which `number` came before."""
+        del body
+        return self.turns[min(number, len(self.turns) - 1)]
 
     @property
     def url(self) -> str:
