@@ -19,6 +19,15 @@ _NEW = re.compile(
     r"`(?P<name>[A-Za-z_]\w*)(?:\([^`]*\))?`"
 )
 _NOT_DEFINED = re.compile(r"\b(?:option|argument|parameter|field|key|unit|column|file|flag)\b")
+_USED = re.compile(
+    r"\b(?:which|with|using|use|uses|like|via|through|from|calls?|by|as in|instead of|than)\s+"
+    r"(?:the\s+(?:function|method|class|helper)?\s*)?$"
+)
+_EXAMPLE = re.compile(r"\w+\([^()`]*[\"'\d]")
+_NEW_FIELD = re.compile(
+    r"\b(?:[Aa]dd|[Nn]ew|[Aa]n?)\b[^.`\n]{0,30}\b(?:field|attribute)s?\s+`([A-Za-z_]\w*)"
+    r"|`([A-Za-z_]\w*)`\s+(?:field|attribute)\b"
+)
 _NO_ATTRIBUTE = re.compile(r"'(\w+)' object has no attribute '([A-Za-z_]\w*)'")
 _NO_NAME = re.compile(r"cannot import name '([A-Za-z_]\w*)' from '([\w.]+)'")
 _SENTENCE = re.compile(r"(?<=[.;!?])\s+(?=[A-Z`\"'(])")
@@ -50,7 +59,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 def places(task: str, texts: Mapping[str, str], output: str = "") -> tuple[Place, ...]:
-    """Where to change what, in the order of the files' own.
+    """Where to change what, in the order in which the task speaks of it.
 
     Args:
         task: What the user wants.
@@ -61,6 +70,9 @@ def places(task: str, texts: Mapping[str, str], output: str = "") -> tuple[Place
     sure = frozenset(project.quoted(task))
     found = [one for one in known if one[2].name in sure and _is_code(one[2])]
     found = [one for one in found if not one[2].holds] or found
+    found = [one for one in found if not _is_only_used(one[2].name, task)] or found
+    found.sort(key=lambda one: _spoken(one[2].name, task)[:1])
+    found = _with_field(task, texts, known, found)
     new = _new(task, texts, known)
     if not found and not new:
         plain = frozenset(_WORD.findall(task))
@@ -138,6 +150,36 @@ def _new(
         elif len(sources) == 1 and not homes:
             found.append(Place(sources[0], name, new=True))
     return tuple(found)
+
+
+def _is_only_used(name: str, task: str) -> bool:
+    """Whether a task speaks of a name only as a thing to use, or in examples of calls."""
+    spoken = _spoken(name, task)
+    return bool(spoken) and all(
+        _USED.search(task[:at].rstrip("`")) or _EXAMPLE.match(task, at) for at in spoken
+    )
+
+
+def _spoken(name: str, task: str) -> list[int]:
+    """Where a task says a name."""
+    return [match.start() for match in re.finditer(rf"\b{re.escape(name)}\b", task)]
+
+
+def _with_field(
+    task: str,
+    texts: Mapping[str, str],
+    known: Sequence[tuple[str, str, Item]],
+    found: list[tuple[str, str, Item]],
+) -> list[tuple[str, str, Item]]:
+    """The places with the class that gets a new field: the only one of the file named before it."""
+    match = _NEW_FIELD.search(task)
+    if match is None or not found:
+        return found
+    before = project.named_files(task[: match.start()], texts)
+    before.sort(key=lambda name: task.rfind(name.rpartition("/")[2], 0, match.start()))
+    homes = [one for one in known if one[2].holds and one[0] in before[-1:]]
+    inside = any(one[1].startswith(f"{homes[0][1]}.") for one in found) if homes else True
+    return found if len(homes) != 1 or inside else [homes[0], *found]
 
 
 def _missing(
