@@ -51,7 +51,7 @@ async def test_a_turn_asks_acts_and_ends(tmp_path: Path) -> None:
     )
     assert await bench.session.turn("Fix it.") == "done"
     assert bench.kinds() == [
-        "begun", "said", "answered", "used", "answered", "used", "answered", "turned",
+        "begun", "said", "answered", "used", "answered", "set", "used", "answered", "turned",
     ]  # fmt: skip
     assert bench.read.used == bench.edit.used == [{"path": "a.py"}]
     first = bench.model.asked[0]
@@ -441,6 +441,20 @@ async def test_a_session_is_gone_on_with_after_a_crash(tmp_path: Path) -> None:
     last = again.model.asked[-1].messages[-1]
     assert last.parts[0].is_error  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] - a result
     assert last.parts[1] == Text("Well?")
+
+
+async def test_what_a_killed_call_has_changed_can_be_put_back(tmp_path: Path) -> None:
+    """The snapshot before a call stands in the log before the call is begun."""
+    shelf = Shelf()
+    bench = Bench(tmp_path, answer(call("Edit", {"path": "a"}, "c1")), snapshots=shelf)
+    await bench.session.turn("Change it.")
+    lines = bench.log.path.read_bytes().splitlines(keepends=True)
+    assert bench.kinds()[3:5] == ["set", "used"]
+    bench.log.close()
+    bench.log.path.write_bytes(b"".join(lines[:4]))
+    again = Bench(tmp_path, snapshots=shelf)
+    await again.session.rewind(again.log.branch()[1].id)
+    assert shelf.restored == ["s1"]
 
 
 async def test_modes_and_names_are_kept(tmp_path: Path) -> None:

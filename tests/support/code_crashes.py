@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from headrace.agent.entries import Answered, Entry, Said, Set, Used
+from headrace.agent.entries import BEFORE, Answered, Entry, Said, Set, Used
 from headrace.agent.log import Log
 from headrace.agent.prompt import UNANSWERED, cached, extends, invariants, request_of
 from headrace.code.snapshots import Snapshots
@@ -31,7 +31,7 @@ STEPS: tuple[tuple[Block, ...], ...] = (
     (call("Bash", command=RUNS),),
 )
 DONE = "It adds now; the test passes."
-LINES = 14
+LINES = 17
 """How many lines the log of a task has that nobody killed."""
 _POLL_S = 0.0002
 _WAIT_S = 60.0
@@ -58,14 +58,16 @@ def _answered(messages: list[Block]) -> set[str]:
     asked: dict[str, str] = {}
     done: set[str] = set()
     for message in messages:
-        content = message["content"]
-        blocks: list[Block] = content if isinstance(content, list) else []
-        for block in blocks:
+        for block in _blocks(message["content"]):
             if block["type"] == "tool_use":
                 asked[block["id"]] = _key(block)
             elif block["type"] == "tool_result" and plain(block["content"]) != UNANSWERED:
                 done.add(asked[block["tool_use_id"]])
     return done
+
+
+def _blocks(content: str | list[Block]) -> list[Block]:
+    return [] if isinstance(content, str) else content
 
 
 class Point(NamedTuple):
@@ -85,12 +87,30 @@ class Crashed(NamedTuple):
     snapshots: int
 
 
-def crash(folder: Path, point: Point) -> Crashed:
-    """Run the task, kill it, look at what it left, and go on with it to its end."""
-    server = Working()
+def points() -> list[Point]:
+    """All over the task."""
+    each = [Point(lines, wait_ms) for lines in range(LINES + 1) for wait_ms in WAITS_MS]
+    return each + [Point(LINES - 3, wait_ms) for wait_ms in COMMAND_MS]
+
+
+def sample() -> list[Point]:
+    """One for each line, a little later or earlier behind it, and two while the command runs."""
+    many = len(WAITS_MS)
+    return [*points()[: many * (LINES + 1) : many + 1], *points()[-14::8]]
+
+
+def begin(folder: Path, server: Working) -> Desk:
+    """What the task begins with."""
     desk = Desk(folder, server.url)
     (desk.folder / "calc.py").write_text(WRONG)
     (desk.folder / "test_calc.py").write_text(CHECK)
+    return desk
+
+
+def crash(folder: Path, point: Point) -> Crashed:
+    """Run the task, kill it, look at what it left, and go on with it to its end."""
+    server = Working()
+    desk = begin(folder, server)
     before = tree_of(desk.folder)
     try:
         finished = _killed(desk, point)
@@ -105,6 +125,10 @@ def crash(folder: Path, point: Point) -> Crashed:
     return crashed
 
 
+WAITS_MS = (0.0, 0.3, 0.6, 0.9, 1.3, 1.8, 2.5)
+"""After each line of the log: a step of the task takes two milliseconds or so."""
+COMMAND_MS = tuple(5.0 * n for n in range(1, 17))
+"""After the line behind which the command runs."""
 FLAGS = ("--permission-mode", "acceptEdits", "--allowedTools", "Bash")
 
 
@@ -219,11 +243,11 @@ def check_snapshots(desk: Desk, first: dict[str, tuple[int, bytes]]) -> None:
     [kept] = (desk.home / "data" / "code" / "snapshots").iterdir()
     snapshots = Snapshots(desk.folder, kept, SystemClock())
     named = list(_named(log.branch()))
-    for snapshot_id, tool, is_after in named:
+    for snapshot_id, tool in named:
         snapshots.restore_now(snapshot_id)
-        if tool == "Edit" and is_after:
+        if tool == "Edit":
             assert (desk.folder / "calc.py").read_text() == RIGHT
-        if tool == "Write" and is_after:
+        if tool == "Write":
             assert (desk.folder / "notes.md").exists()
     snapshots.restore_now(named[0][0])
     assert tree_of(desk.folder) == first, "the first snapshot is not what the files were at first"
@@ -232,12 +256,12 @@ def check_snapshots(desk: Desk, first: dict[str, tuple[int, bytes]]) -> None:
     snapshots.close()
 
 
-def _named(branch: tuple[Entry, ...]) -> Iterator[tuple[str, str, bool]]:
-    for entry in branch:
-        if isinstance(entry.body, Used):
-            for snapshot_id, is_after in ((entry.body.before, False), (entry.body.after, True)):
-                if snapshot_id is not None:
-                    yield snapshot_id, entry.body.tool, is_after
+def _named(branch: tuple[Entry, ...]) -> Iterator[tuple[str, str]]:
+    for body in (entry.body for entry in branch):
+        if isinstance(body, Set) and body.name == BEFORE:
+            yield body.value, ""
+        elif isinstance(body, Used) and body.after is not None:
+            yield body.after, body.tool
 
 
 def _calls(branch: tuple[Entry, ...]) -> list[ToolCall]:

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import msgspec
 
-from headrace.agent.entries import Used
+from headrace.agent.entries import BEFORE, Set, Used
 from headrace.agent.failures import told
 from headrace.agent.parts import Policy, Snapshots
 from headrace.agent.progress import Human, Noticed, Printed, Progress, Running
@@ -65,7 +65,7 @@ class Actor:
         snapshots: Snapshots | None,
         clock: Clock,
         emit: Callable[[Progress], None],
-        append: Callable[[Used], object],
+        append: Callable[[Used | Set], object],
     ) -> None:
         self.tools = {tool.spec.name: tool for tool in tools}
         self._policy = policy
@@ -140,6 +140,8 @@ class Actor:
             self._write(ready, Outcome.error(refusal), decision)
             return
         before = await self._snapshot(action, f"before {ready.call.name}", stopper)
+        if before is not None:
+            self._append(Set(BEFORE, before))
         after = None
         try:
             await stopper.run(self._run(ready))

@@ -16,6 +16,7 @@ from headrace.core.models import Usage
 from headrace.core.requests import Sampling, Tool
 
 VERSION = 1
+BEFORE = "before"
 
 
 class Begun(msgspec.Struct, frozen=True, kw_only=True, tag="begun"):
@@ -136,7 +137,11 @@ class Moved(msgspec.Struct, frozen=True, tag="moved"):
 
 
 class Set(msgspec.Struct, frozen=True, tag="set"):
-    """A setting of the session that no request depends on, such as its name or mode."""
+    """A setting of the session that no request depends on, such as its name or mode.
+
+    `BEFORE` is the snapshot before a call that may write, said before the call is begun: so files
+    can be put back to it also where a crash has left the call without an answer.
+    """
 
     name: str
     value: str

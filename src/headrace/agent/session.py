@@ -10,6 +10,7 @@ from headrace.agent import compaction
 from headrace.agent.acting import Actor
 from headrace.agent.asking import Asker, Model, Over
 from headrace.agent.entries import (
+    BEFORE,
     Answered,
     Begun,
     Body,
@@ -19,7 +20,6 @@ from headrace.agent.entries import (
     Said,
     Set,
     Turned,
-    Used,
 )
 from headrace.agent.failures import told
 from headrace.agent.guide import Guide
@@ -390,4 +390,5 @@ class Session:
 
 
 def _before(entry: Entry) -> str | None:
-    return entry.body.before if isinstance(entry.body, Used) else None
+    body = entry.body
+    return body.value if isinstance(body, Set) and body.name == BEFORE else None

@@ -1,0 +1,82 @@
+"""The coding assistant's kernel under faults: kills, broken streams, calls written as text.
+
+    PYTHONPATH=tests python bench/code_faults.py [kills] [streams] [texts] --results FILE
+
+- kills: a whole task in a real process, killed with SIGKILL at each of some 140 points, looked at,
+  and gone on with to its end (tests/support/code_crashes.py says what must be true);
+
+Nothing named runs all. What was found at each point is a line of the results file; points that
+stand there already are not run again.
+"""
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+
+from support import code_crashes
+
+JSON = dict[str, object]
+
+
+class Results:
+    """What was found so far, a line for each point."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.found: dict[str, JSON] = {}
+        lines = path.read_bytes().splitlines() if path.exists() else []
+        for line in lines:
+            one = msgspec.json.decode(line, type=dict[str, object])
+            self.found[str(one["point"])] = one
+
+    def run(self, point: str, work: Callable[[], JSON]) -> JSON:
+        """Do the work of a point, unless it was done."""
+        if point not in self.found:
+            began_s = time.monotonic()
+            one = {"point": point} | work() | {"seconds": round(time.monotonic() - began_s, 2)}
+            with self._path.open("ab") as file:
+                file.write(msgspec.json.encode(one) + b"\n")
+            self.found[point] = one
+            print(one, flush=True)
+        return self.found[point]
+
+
+def kills(results: Results) -> None:
+    """Kill the task everywhere."""
+
+    def one(point: code_crashes.Point) -> JSON:
+        with TemporaryDirectory() as folder:
+            return code_crashes.crash(Path(folder), point)._asdict()
+
+    found = [
+        results.run(f"kill {point.lines} +{point.wait_ms} ms", lambda point=point: one(point))
+        for point in code_crashes.points()
+    ]
+    lines = Counter(one["lines"] for one in found)
+    print(f"kills: {len(found)}, nothing lost; lines in the log when killed, and how often:")
+    print("  " + ", ".join(f"{n}: {lines[n]}" for n in sorted(lines, key=str)))
+    print(f"  calls without an answer then: {sum(bool(one['unanswered']) for one in found)}")
+
+
+PARTS: dict[str, Callable[[Results], None]] = {"kills": kills}
+
+
+def main() -> None:
+    """Run what was named."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[[], *PARTS])
+    parser.add_argument("--results", type=Path, required=True)
+    asked = parser.parse_args()
+    results = Results(asked.results)
+    for name in asked.parts or PARTS:
+        PARTS[name](results)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
