@@ -4,12 +4,15 @@
 
 - kills: a whole task in a real process, killed with SIGKILL at each of some 140 points, looked at,
   and gone on with to its end (tests/support/code_crashes.py says what must be true);
+- streams: 2,000 streams in each of three dialects, sent by a real server with events lost, doubled,
+  moved, broken, foreign or huge, and cut at any byte (tests/support/stream_faults.py);
 
 Nothing named runs all. What was found at each point is a line of the results file; points that
 stand there already are not run again.
 """
 
 import argparse
+import asyncio
 import sys
 import time
 from collections import Counter
@@ -19,8 +22,10 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
-from support import code_crashes
+from headrace.agent.endpoint import Dialect
+from support import code_crashes, stream_faults
 
+STREAMS, BATCH = 2_000, 100
 JSON = dict[str, object]
 
 
@@ -64,7 +69,33 @@ def kills(results: Results) -> None:
     print(f"  calls without an answer then: {sum(bool(one['unanswered']) for one in found)}")
 
 
-PARTS: dict[str, Callable[[Results], None]] = {"kills": kills}
+def streams(results: Results) -> None:
+    """Send faulty streams, a hundred at a time."""
+
+    def some(dialect: Dialect, first: int) -> JSON:
+        found = asyncio.run(stream_faults.check_many(dialect, range(first, first + BATCH)))
+        return {
+            "streams": len(found),
+            "whole": sum(one.end == "Finished" for one in found),
+            "ready": sum(one.ready for one in found),
+            "faults": Counter(fault for one in found for fault in one.faults),
+        }
+
+    for dialect in stream_faults.DIALECTS:
+        found = [
+            results.run(f"streams {dialect} {first}", lambda at=first: some(dialect, at))  # noqa: B023 - called at once
+            for first in range(0, STREAMS, BATCH)
+        ]
+        sums = {name: sum(as_int(one[name]) for one in found) for name in ("streams", "whole")}
+        print(f"streams of {dialect}: {sums}, no call invented, no cut one whole")
+
+
+def as_int(value: object) -> int:
+    assert isinstance(value, int)
+    return value
+
+
+PARTS: dict[str, Callable[[Results], None]] = {"kills": kills, "streams": streams}
 
 
 def main() -> None:

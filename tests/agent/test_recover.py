@@ -192,6 +192,7 @@ def test_deep_nesting_is_an_error_like_any_other() -> None:
         "{'path': {1: 2}}",
         "{'path': {None: 2}}",
         "{'path': {(1, 2): 3}}",
+        "{{'path': 1}: 2}",
         '{"path": NaN}',
         '{"path": Infinity}',
         '{"path": 1e999}',

@@ -765,6 +765,18 @@ def test_a_delta_of_another_type_is_a_failure():
     assert events == [Failed("engine_failed", what)]
 
 
+def test_a_delta_of_another_block_is_a_failure():
+    """Its block's beginning is lost, so whatever it says is none of the open block's."""
+    block: dict[str, Any] = {"type": "tool_use", "id": "c", "name": "f", "input": {}}
+    delta = {"type": "input_json_delta", "partial_json": "{}"}
+    events = upstream(
+        {"type": "content_block_start", "index": 0, "content_block": block},
+        {"type": "content_block_delta", "index": 1, "delta": delta},
+    )
+    what = "The upstream's stream is broken: a delta of a block that is not open"
+    assert events[1:] == [Failed("engine_failed", what)]
+
+
 @pytest.mark.parametrize(
     ("status", "body", "failed"),
     [

@@ -80,7 +80,7 @@ def _literal(text: str) -> dict[str, Any] | None:
 
     try:
         found = literal_eval(text)
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         return None
     whole = isinstance(found, dict) and all(isinstance(key, str) for key in found)  # pyright: ignore[reportUnknownVariableType] - checked here
     return found if whole else None  # pyright: ignore[reportUnknownVariableType] - as above

@@ -146,6 +146,7 @@ class _StreamEvent(msgspec.Struct):
     message: _Message | None = None
     content_block: _Block | None = None
     delta: _Delta | None = None
+    index: int | None = None
     usage: _Usage | None = None
     error: _Error | None = None
 
@@ -200,6 +201,7 @@ class StreamDecoder:
         self._parser = sse.Parser()
         self._done = False
         self._index = -1
+        self._block: int | None = None
         self._part: Text | Thinking | ToolCall | None = None
         self._empty = True
         self._finished: tuple[Stop, str | None] | None = None
@@ -286,6 +288,7 @@ class StreamDecoder:
                 self._part = None
                 return []
         self._index += 1
+        self._block = event.index
         self._empty = True
         if first == self._part:
             return []
@@ -303,6 +306,9 @@ class StreamDecoder:
 
     def _delta(self, event: _StreamEvent) -> list[Event]:
         delta = event.delta or _Delta()
+        numbers = {self._block, event.index} - {None}
+        if self._part is not None and len(numbers) > 1:
+            raise HeadraceError("a delta of a block that is not open")
         match delta.type, self._part:
             case "text_delta", Text():
                 return self._more(Text(delta.text))
