@@ -39,12 +39,14 @@ class Asking(msgspec.Struct, frozen=True):
         begun: What requests of the session are made with.
         task: The user's words.
         head: Files, failures and instructions: the same bytes before every question.
+        shown: The files that the head shows whole.
         continues: Whether the model goes on with an answer that is begun for it.
     """
 
     begun: Begun
     task: str
     head: str
+    shown: frozenset[str]
     continues: bool
 
     def request(self, system: str, ask: str, sampling: Sampling, beginning: str = "") -> Request:
@@ -70,21 +72,22 @@ def asking(
 ) -> Asking:
     """The questions of a turn about these files; `failing` is a command and what it printed."""
     room = begun.context_tokens * _CHARS_PER_TOKEN // _HEAD_SHARE
-    shown, short = [texts.FILES], list[str]()
+    whole: dict[str, str] = {}
+    short: list[str] = []
     for name in sorted(files, key=lambda name: (project.is_test(name), name)):
         block = f"{name}\n{fenced(files[name])}"
         if len(block) <= room:
             room -= len(block)
-            shown.append(block)
+            whole[name] = block
         elif heads := places.sketch(name, files[name]):
             short.append(f"{name}\n{fenced(heads[: room // 2])}")
-    parts = [*shown, *([texts.OUTLINE, *short] if short else [])]
+    parts = [texts.FILES, *whole.values(), *([texts.OUTLINE, *short] if short else [])]
     if failing is not None:
         parts += [texts.FAILING.format(command=failing[0]), fenced(failing[1])]
     if turn.earlier:
         parts += [texts.CONVERSATION, "\n".join(turn.earlier)[-_EARLIER_CHARS:]]
     head = "\n\n".join(parts) + "\n\n"
-    return Asking(begun, turn.task, head, begun.continues_answers)
+    return Asking(begun, turn.task, head, frozenset(whole), begun.continues_answers)
 
 
 def fenced(code: str, language: str = "") -> str:

@@ -35,6 +35,7 @@ CHECKED_PASSES_MAX = 5
 TURN_S_MAX = 240.0
 """After this time no new pass is begun."""
 
+_KINDS, _REPEATS, _ALL_AT_ONCE = 4, 2, 3
 _NS_PER_S = 1_000_000_000
 _QUESTION = re.compile(
     r"(?:what|why|how|where|who|which|when|explain|describe|tell|show|is|are|does|do|can|should)\b"
@@ -103,9 +104,12 @@ def _changed(turn: Turn, asking: Asking, looked: Looked) -> Lead[Finish]:
     now = dict(looked.files)
     for number in range(CHECKED_PASSES_MAX if looked.checks else PASSES_MAX):
         sampling = asks.GREEDY if number == 0 else asks.SAMPLED
-        # Every third pass asks for all at once: places may have been read wrongly.
-        chosen = where if number % 3 != 2 else ()  # noqa: PLR2004 - the third of three
-        one = Pass(asking, looked, where=chosen, sampling=sampling, now=now)
+        kind = number % _KINDS
+        # One pass of four asks for all at once: places may have been read wrongly.
+        chosen = () if kind == _ALL_AT_ONCE else where
+        one = Pass(
+            asking, looked, where=chosen, repeats=kind == _REPEATS, sampling=sampling, now=now
+        )
         tried.append((yield from one.run()))
         asking = one.asking
         late = one.ended_ns - turn.begun_ns > TURN_S_MAX * _NS_PER_S

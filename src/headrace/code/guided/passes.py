@@ -25,6 +25,8 @@ class Pass:
         asking: What the questions have in common.
         looked: The project before anything was changed; the pass begins there.
         where: What to ask for; none: for all that has to change, at once.
+        repeats: Whether each question shows again what it asks to be rewritten: what stands right
+            before the answer is often copied.
         sampling: How answers are drawn.
         now: What stands in the files, as earlier passes left them; kept up to date.
     """
@@ -35,11 +37,12 @@ class Pass:
         looked: Looked,
         *,
         where: tuple[Place, ...],
+        repeats: bool,
         sampling: Sampling,
         now: dict[str, str],
     ) -> None:
         self.asking, self._looked = asking, looked
-        self._where, self._sampling = where, sampling
+        self._where, self._repeats, self._sampling = where, repeats, sampling
         self._files = dict(looked.files)
         self._problem = ""
         self._now = now
@@ -78,14 +81,16 @@ class Pass:
             and code != places.text_of(one, self._looked.files[one.file])
         ]
         home = f" of `{place.home}`" if place.home else ""
+        told = {"name": place.name, "home": home, "file": place.file}
         if place.new:
-            ask = texts.ADD.format(name=place.name, home=home, file=place.file)
+            ask = texts.ADD.format(**told)
+        elif self._repeats or place.file not in self.asking.shown:
+            ask = texts.REWRITE_SHOWN.format(**told, code=fenced(self._code(place)))
         else:
-            ask = texts.REWRITE.format(
-                name=place.name, home=home, file=place.file, code=fenced(self._code(place))
-            )
+            ask = texts.REWRITE.format(**told)
+        if not self.asking.continues and not place.new:
             # What is begun as the definition has no room for an import above it.
-            ask += "" if self.asking.continues else f" {texts.IMPORTS}"
+            ask = f"{ask} {texts.IMPORTS}"
         return self.asking.with_task(*done, ask)
 
     def _again(self, place: Place, tests: Tests) -> str:

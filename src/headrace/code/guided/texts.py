@@ -11,6 +11,9 @@ TASK = "The task: {task}"
 CHANGED = "Changed already, in {file}:"
 
 REWRITE = """\
+Write the new version of `{name}`{home} in {file}, which does all that the task asks of it. Answer \
+with the new `{name}` alone, whole, in one code block."""
+REWRITE_SHOWN = """\
 This is `{name}`{home} in {file} as it is now:
 
 {code}
