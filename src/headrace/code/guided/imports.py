@@ -1,4 +1,4 @@
-"""Names that new code uses and nothing defines: what can be imported is, the rest is told."""
+"""Imports that fit new code: what it uses is imported where that is sure, nothing else is."""
 
 import ast
 import builtins
@@ -49,6 +49,51 @@ def completed(code: str) -> str:
         if line is not None:
             code = _with(code, line)
     return code
+
+
+def needed(code: str, before: str) -> str:
+    """A Python file without the imports that are new in it and that nothing there uses.
+
+    Args:
+        code: The file as it would be.
+        before: As it was; what it imported stays.
+    """
+    try:
+        tree, old = ast.parse(code), ast.parse(before)
+    except (SyntaxError, ValueError, RecursionError):
+        return code
+    had = {pair for node in old.body for pair in _imported(node)}
+    read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    lines = code.split("\n")
+    for node in reversed(tree.body):
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        pairs = _imported(node)
+        kept = [
+            alias
+            for alias, pair in zip(node.names, pairs, strict=True)
+            if pair in had or alias.name == "*" or pair[0] == "__future__" or _bound(alias) in read
+        ]
+        if len(kept) < len(node.names):
+            node.names = kept
+            lines[node.lineno - 1 : node.end_lineno] = [ast.unparse(node)] if kept else []
+    return "\n".join(lines)
+
+
+def _imported(node: ast.stmt) -> list[tuple[str, str, str]]:
+    """What an import names, each with its module and the name that it gets."""
+    match node:
+        case ast.Import(names=names):
+            return [("", alias.name, _bound(alias)) for alias in names]
+        case ast.ImportFrom(module=module, names=names, level=level):
+            home = "." * level + (module or "")
+            return [(home, alias.name, _bound(alias)) for alias in names]
+        case _:
+            return []
+
+
+def _bound(alias: ast.alias) -> str:
+    return alias.asname or alias.name.partition(".")[0]
 
 
 def _import_line(name: str, code: str) -> str | None:

@@ -166,13 +166,14 @@ def applied(
         if parses.error_line(name, text) is not None:
             problem = "With the answer the file would no longer parse."
             continue
-        changed[name] = text
+        changed[name] = before if text.split() == before.split() else text
     if changed != files:
         problem = ""
     return changed, problem or ("" if changed != files else "The answer changes nothing.")
 
 
 def _completed(name: str, before: str, result: Applied) -> str:
-    if not name.endswith(".py") or imports.undefined(before):
+    if not name.endswith(".py"):
         return result.text
-    return imports.completed(result.text)
+    text = imports.needed(result.text, before)
+    return text if imports.undefined(before) else imports.completed(text)
