@@ -3,13 +3,14 @@
 import contextlib
 import json
 import subprocess
+import tracemalloc
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from headrace.code.stream_json import Pieces, said
+from headrace.code.stream_json import Lines, Pieces, said
 from headrace.core.events import Delta
 from headrace.core.messages import Image, Text
 from support.model_server import MODEL, Desk, ModelServer, Turn, call, text
@@ -307,3 +308,33 @@ def test_an_empty_prompt_is_told_in_a_result(desk: Desk):
     [result] = [json.loads(line) for line in shown.stdout.splitlines()]
     assert (shown.returncode, result["is_error"]) == (1, True)
     assert "nothing to do" in result["errors"][0]
+
+
+def test_lines_cut_finer_cost_no_more_than_their_bytes():
+    """Counted are the bytes that each piece has allocated, not the time."""
+    assert allocated(pieces=8_000) < 6 * allocated(pieces=2_000)
+
+
+def allocated(pieces: int) -> int:
+    lines, count = Lines(1_000_000), 0
+    tracemalloc.start()
+    try:
+        for _ in range(pieces):
+            tracemalloc.reset_peak()
+            before = tracemalloc.get_traced_memory()[0]
+            assert not list(lines.feed(b"x" * 64))
+            count += tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    assert list(lines.rest()) == [b"x" * 64 * pieces]
+    return count
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_a_line_over_the_limit_is_told_once_and_the_next_is_read(size: int):
+    whole = b"one\n" + b"x" * 50 + b"\n\n" + b"y" * 20 + b"\nlast"
+    lines = Lines(20)
+    found: list[bytes | None] = []
+    for at in range(0, len(whole), size):
+        found += lines.feed(whole[at : at + size])
+    assert [*found, *lines.rest()] == [b"one", None, b"", b"y" * 20, b"last"]

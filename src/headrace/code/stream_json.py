@@ -7,7 +7,7 @@ In: user messages, control requests and answers to ours.
 import os
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import msgspec
@@ -57,6 +57,41 @@ class Writer:
             self._gone = True
 
 
+class Lines:
+    """Cuts pieces of an input into lines; the work grows with its bytes, however they come.
+
+    Args:
+        bytes_max: What is longer is passed over up to its end, and given as None.
+    """
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._held = bytearray()
+        self._passing = False
+
+    def feed(self, data: bytes) -> Iterator[bytes | None]:
+        """The lines that end in `data`."""
+        *ends, last = data.split(b"\n")
+        for end in ends:
+            yield from self._hold(end)
+            yield from self.rest()
+        yield from self._hold(last)
+
+    def rest(self) -> Iterator[bytes]:
+        """The line as far as it has come; it ends here."""
+        if not self._passing:
+            yield bytes(self._held)
+        self._held, self._passing = bytearray(), False
+
+    def _hold(self, piece: bytes) -> Iterator[None]:
+        if self._passing:
+            return
+        self._held += piece
+        if len(self._held) > self._bytes_max:
+            self._held, self._passing = bytearray(), True
+            yield None
+
+
 class Reader:
     """Reads lines in a thread of its own; files, pipes and terminals are read alike.
 
@@ -79,24 +114,23 @@ class Reader:
         threading.Thread(target=self._run, daemon=True, name="stdin").start()
 
     def _run(self) -> None:
-        held = b""
+        lines = Lines(_LINE_BYTES_MAX)
         while True:
             try:
                 data = os.read(self._descriptor, _READ_BYTES)
             except OSError:
                 data = b""
-            *lines, held = (held + data).split(b"\n")
-            for line in lines:
+            for line in lines.feed(data) if data else lines.rest():
                 self._line(line)
-            if len(held) > _LINE_BYTES_MAX:
-                self._refuse(f"a line is longer than {_LINE_BYTES_MAX} bytes")
-                data = b""
             if not data:
-                self._line(held)
                 self._take(None)
                 return
 
-    def _line(self, line: bytes) -> None:
+    def _line(self, line: bytes | None) -> None:
+        if line is None:
+            most = _LINE_BYTES_MAX // 1024**2
+            self._refuse(f"a line is longer than {most} MiB and is passed over; send it in parts")
+            return
         if not line.strip():
             return
         try:
