@@ -443,16 +443,81 @@ def test_nothing_is_drawn_while_idle(screen: Tmux, tmp_path: Path):
     assert after == before
 
 
-def test_a_dumb_terminal_gets_plain_lines(tmp_path: Path):
-    done = subprocess.run(
-        [sys.executable, "-m", "support.screen_script", str(tmp_path)],
-        env=os.environ | {"PYTHONPATH": str(ROOT / "tests"), "TERM": "dumb"},
-        input="answer me\nask\n3\n!echo $((40 + 2))\n/cost\n/quit\n",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "\x1b" not in done.stdout
+class Dumb:
+    """The screen where no cursor can be placed, through pipes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.running = subprocess.Popen(
+            [sys.executable, "-m", "support.screen_script", str(folder)],
+            env=os.environ | {"PYTHONPATH": str(ROOT / "tests"), "TERM": "dumb"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self.shown = ""
+
+    def say(self, words: str, *, then: str = "> ") -> str:
+        """Type a line and wait for what ends in those words; returns what was shown."""
+        assert self.running.stdin and self.running.stdout
+        self.running.stdin.write(words.encode() + b"\n")
+        self.running.stdin.flush()
+        return self.until(then)
+
+    def until(self, words: str) -> str:
+        assert self.running.stdout
+        shown = b""
+        while not shown.endswith(words.encode()):
+            byte = self.running.stdout.read(1)
+            assert byte, f"it ended: {shown!r}"
+            shown += byte
+        self.shown += shown.decode()
+        return shown.decode()
+
+    def end(self) -> str:
+        """No more input; returns all that was shown."""
+        rest, errors = self.running.communicate(timeout=10)
+        assert self.running.returncode == 0, errors
+        return self.shown + rest.decode()
+
+
+@pytest.fixture
+def dumb(tmp_path: Path) -> Generator[Dumb]:
+    started = Dumb(tmp_path)
+    yield started
+    started.running.kill()
+    started.running.communicate()
+
+
+def test_a_dumb_terminal_gets_plain_lines(dumb: Dumb):
+    dumb.until("> ")
+    dumb.say("answer me")
+    dumb.say("ask", then="number: ")
+    dumb.say("3")
+    dumb.say("!echo $((40 + 2))")
+    dumb.say("/cost")
+    shown = dumb.end()
+    assert "\x1b" not in shown
     for told in ("● Title", "build<U+200B>", "allowed=False", "     42", "812 tokens in"):
-        assert told in done.stdout
+        assert told in shown
+
+
+@pytest.mark.parametrize("words", ["", "   ", "y", "yes", "0", "1 and more", "+1", "-1", "9"])
+def test_on_a_dumb_terminal_only_the_number_of_a_yes_allows(dumb: Dumb, words: str):
+    dumb.until("> ")
+    dumb.say("ask", then="number: ")
+    assert "allowed=False" in dumb.say(words)
+    dumb.say("ask", then="number: ")
+    assert "allowed=True" in dumb.say("1")
+
+
+def test_on_a_dumb_terminal_words_typed_before_a_question_are_no_answer_to_it(dumb: Dumb):
+    dumb.until("> ")
+    dumb.say("ask\n1\n1", then="number: ")
+    assert "kept for later: 1" in dumb.shown
+    assert "allowed=False" in dumb.say("")
+
+
+def test_on_a_dumb_terminal_the_end_of_the_input_is_a_no_and_the_end(dumb: Dumb):
+    dumb.until("> ")
+    dumb.say("ask", then="number: ")
+    assert "allowed=False" in dumb.end()

@@ -35,6 +35,7 @@ class Plain:
         self._live = Live(View(), lambda: _COLUMNS, lambda: self.clock.monotonic_ns() / _NANO)
         self._lines: asyncio.Queue[str | None] = asyncio.Queue()
         self._held = b""
+        self._ended = False
         self._desk: Desk | None = None
         self._work: asyncio.Task[None] | None = None
         self._status: int | None = None
@@ -89,17 +90,30 @@ class Plain:
     # Input and output
 
     def _read(self) -> None:
-        data = os.read(self._source, _READ_BYTES)
+        try:
+            data = os.read(self._source, _READ_BYTES)
+        except OSError:  # the terminal has gone
+            data = b""
         *lines, self._held = (self._held + data).split(b"\n")
         for line in lines:
             self._lines.put_nowait(line.decode("utf-8", "replace").rstrip("\r"))
         if not data:
             asyncio.get_running_loop().remove_reader(self._source)
+            self._ended = True
             self._lines.put_nowait(None)
 
     async def _ask(self, prompt: str) -> str | None:
+        """The next line; None once there are no more, however often it is asked for."""
         self._write(prompt)
-        return await self._lines.get()
+        return None if self._ended and self._lines.empty() else await self._lines.get()
+
+    def _keep_early(self) -> None:
+        """What was typed before a question was seen is no answer to it; it is said later."""
+        while not self._lines.empty():
+            line = self._lines.get_nowait()
+            if line is not None and line.strip():
+                self._spoken.append(line)
+                self.tell(f"kept for later: {line}")
 
     def _interrupted(self) -> None:
         if self._work is None:
@@ -188,7 +202,7 @@ class Plain:
         line = (await self._ask("number: ") or "").strip()
         number, _, words = line.partition(" ")
         at = int(number) - 1 if number.isdecimal() else -1
-        if not 0 <= at < len(menu.choices):
+        if not 0 <= at < len(menu.choices) or (words and not menu.choices[at].free):
             return Answer(None)
         if menu.choices[at].free and not words:
             words = await self._ask("in your words: ") or ""
@@ -197,13 +211,15 @@ class Plain:
     # The session's human
 
     async def may(self, call: ToolCall, action: Action, ask: Ask) -> Reply:
-        """Ask whether a call may run."""
+        """Ask whether a call may run; only its number, typed now and nothing behind it, is a yes."""
+        self._keep_early()
         head = [asking.title(action), *asking.body(call, action, _COLUMNS)]
         reply = asking.reply(ask, await self.pick(asking.menu(ask, head, _COLUMNS)))
         return reply or Reply(allowed=False)
 
     async def choose(self, question: str, options: tuple[str, ...]) -> str:
         """Ask the model's question; a number or other words."""
+        self._keep_early()
         self._write(f"? {neutral(question)}\n")
         for number, option in enumerate(options, 1):
             self._write(f"  {number}. {neutral(option)}\n")
