@@ -145,3 +145,25 @@ def test_a_name_of_a_module_that_is_imported_whole_gets_its_import(play: Play):
     desk.code("-p", "Mend `add` in calc.py.", *FLAGS)
     code = (desk.folder / "calc.py").read_text()
     assert code.startswith("import decimal\nfrom decimal import Decimal\n"), code
+
+
+def test_where_no_test_fails_checks_of_the_models_own_choose(play: Play):
+    checks = """
+from calc import add
+
+class Checks(unittest.TestCase):
+    def test_sum(self):
+        self.assertEqual(add(2, 3), 5)
+
+    def test_cut_off(self):
+        self.assertEqual(add(2, 2"""
+    wrong, right = [text("(a, b):\n    return a * b")], [text("(a, b):\n    return a + b")]
+    server, desk = play([text(checks)], wrong, right)
+    continuing(desk)
+    shown = desk.code("-p", "Mend `add` in calc.py.", *FLAGS)
+    assert "passes checks that the model wrote" in shown.stdout, shown.stdout + shown.stderr
+    assert (desk.folder / "calc.py").read_text() == BROKEN.replace("a - b", "a + b")
+    asked = server.requests()
+    assert asked[0].messages[-1].text() == "```python\nimport unittest"
+    assert len(asked) == 3
+    assert {one.name for one in desk.folder.iterdir()} == {"calc.py"}, "checks are no file"

@@ -49,15 +49,22 @@ class Asking(msgspec.Struct, frozen=True):
     shown: frozenset[str]
     continues: bool
 
-    def request(self, system: str, ask: str, sampling: Sampling, beginning: str = "") -> Request:
+    def request(
+        self,
+        system: str,
+        ask: str,
+        sampling: Sampling,
+        *,
+        beginning: str = "",
+        tokens: int = _ANSWER_TOKENS,
+    ) -> Request:
         """One question; with `beginning` the answer begins so, and ends with its block of code."""
         said = Message("user", (Text(self.head), Text(ask)))
         begun = (Message("assistant", (Text(beginning),)),) if beginning else ()
-        limit = self.begun.max_tokens or _ANSWER_TOKENS
         return Request(
             model=self.begun.model,
             messages=(Message("system", (Text(system),)), said, *begun),
-            max_tokens=min(_ANSWER_TOKENS, limit),
+            max_tokens=min(tokens, self.begun.max_tokens or tokens),
             sampling=sampling,
             stop=("\n```",) if beginning else (),
         )

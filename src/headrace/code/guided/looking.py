@@ -13,6 +13,8 @@ from headrace.code.guided.turn import Round
 from headrace.core.messages import Message, Text
 
 _UNTOLD = 1_000
+_CHECKS_TOKENS = 320
+_CHECKS_S_MAX = 20
 
 
 class Tests(msgspec.Struct, frozen=True):
@@ -106,14 +108,30 @@ def write_checks(asking: Asking, looked: Looked) -> Lead[None]:
     """Have checks written where no test tells right from wrong; kept if they fail as it stands."""
     if looked.failing is not None or not any(name.endswith(".py") for name in looked.files):
         return
-    ask = asking.with_task(texts.CHECKS)
-    answer = yield Consult(asking.request(texts.SYSTEM, ask, asks.GREEDY))
-    code = answers.first_code(answer.text()) if isinstance(answer, Message) else ""
+    beginning = texts.CHECKS_BEGUN if asking.continues else ""
+    answer = yield Consult(
+        asking.request(
+            texts.SYSTEM,
+            asking.with_task(texts.CHECKS),
+            asks.GREEDY,
+            beginning=beginning,
+            tokens=_CHECKS_TOKENS,
+        )
+    )
+    said = answers.whole(beginning, answer.text()) if isinstance(answer, Message) else ""
     yield Reading(Message("assistant", (Text("Writing checks from the task."),)))
-    code = imports.completed(code.partition("if __name__ ==")[0].rstrip())
-    if "unittest" not in code or parses.error_line("checks.py", code) is not None:
+    code = _parsed(answers.first_code(said).partition("if __name__ ==")[0].rstrip())
+    if "unittest" not in code or "def test" not in code:
         return
-    command = texts.RUN_CHECKS.format(code=code)
+    command = texts.RUN_CHECKS.format(code=imports.completed(code), limit_s=_CHECKS_S_MAX)
     before = yield from test(command)
     if before is not None and not before.passed:
         looked.checks = command
+
+
+def _parsed(code: str) -> str:
+    """The longest beginning of checks that parses: small models write on until they are cut off."""
+    lines = code.split("\n")
+    while lines and parses.error_line("checks.py", "\n".join(lines)) is not None:
+        lines.pop()
+    return "\n".join(lines)

@@ -114,7 +114,7 @@ class Pass:
         beginning = ""
         if place is not None and self.asking.continues:
             beginning = answers.beginning(place, self._code(place))
-        request = self.asking.request(texts.SYSTEM, ask, self._sampling, beginning)
+        request = self.asking.request(texts.SYSTEM, ask, self._sampling, beginning=beginning)
         answer = yield Consult(request)
         said = answer.text() if isinstance(answer, Message) else ""
         if beginning and not answers.continues(beginning, said):

@@ -40,13 +40,18 @@ FAILS = "`{command}` fails:\n\n{output}"
 ASKED = "Answer in a few sentences."
 
 CHECKS = """\
-Write a short test for what the task asks: a class `Checks(unittest.TestCase)` with one method for \
-each thing that the task says, and the examples that it gives. Import from the project what it \
-needs. Answer with the test alone, in one code block."""
+The task names what must hold when it is done. Write that as a test: a class \
+`Checks(unittest.TestCase)` with one short method for each fact or example of the task, with \
+literal values out of the task. Import the project's code, do not copy it. Answer with the test \
+alone, in one code block."""
+CHECKS_BEGUN = "```python\nimport unittest"
 RUN_CHECKS = """\
 python3 - <<'CHECKS'
 {code}
 
 if __name__ == "__main__":
+    import signal
+
+    signal.alarm({limit_s})
     unittest.main(argv=["checks"])
 CHECKS"""
