@@ -118,6 +118,8 @@ LLAMA: list[tuple[str, tuple[Part, ...]]] = [
         ),
     ),
     ("Sure.\n[touch()]", (Text("Sure."), TOUCH)),
+    ("I `look`<|python_tag|>touch()", (Text("I `look`"), TOUCH)),
+    ("```<|python_tag|>touch()", (Text("```"), TOUCH)),
     ("<|python_start|>[touch()]<|python_end|>", (TOUCH,)),
     ("<|python_tag|>touch()", (TOUCH,)),
     *same(
@@ -210,6 +212,9 @@ JSON: list[tuple[str, tuple[Part, ...]]] = [
         '{"answer": 42}',
         f"The call {CALL} is what I would write.",
         f"Use `{CALL}`.",
+        f"Write `<tool_call>{CALL}</tool_call>` for it.",
+        'Say "<|python_start|>[touch()]<|python_end|>" for it.',
+        "`[TOOL_CALLS]touch{}` calls it (`<function=touch>{}</function>` too).",
         '```json\n{"name": "Ada"}\n```',
         "```python\nprint()\n```",
         "`code` first",
@@ -246,6 +251,7 @@ def test_cutting_the_text_anywhere_changes_nothing(data: st.DataObject):
 
 
 FRAGMENTS = [
+    *["`", "'", '"', "```"],
     *['"name"', "x", "<", "[", "]", " ", "\n", "{", "}", ",", ";", ", {", '"look"', ": ", "look("],
     *["<tool_call>", "</tool_call>", "<think>", "</think>", "```json\n", "\n```", CALL, ARGUMENTS],
     *["[TOOL_CALLS]", "look", "[ARGS]", "<function=look>", "<parameter=at>", "</function>"],

@@ -70,7 +70,7 @@ def recover(
             identifier = part.id
             if not identifier or identifier in ids:
                 numbers = (f"call_{n}" for n in count(first_id + len(ready)))
-                identifier = next(one for one in numbers if one not in ids | given)
+                identifier = next(one for one in numbers if one not in ids and one not in given)
             ids.add(identifier)
             one = _ready(msgspec.structs.replace(part, id=identifier), by_name, cut=cut)
             ready.append(one)
@@ -91,7 +91,7 @@ def _with_calls(parts: tuple[Part, ...], tools: Sequence[Tool]) -> tuple[Part, .
     from headrace.wire.toolcalls import AnswerParser  # noqa: PLC0415 - few models need it
 
     names = [tool.name for tool in tools]
-    names += [name for name in _WRITTEN_NAME.findall(texts) if nearest(name, tools)]
+    names += [name for name in set(_WRITTEN_NAME.findall(texts)) if nearest(name, tools)]
     parser = AnswerParser(
         frozenset(names), str, schemas={tool.name: tool.parameters for tool in tools}
     )

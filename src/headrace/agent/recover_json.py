@@ -1,6 +1,7 @@
 """JSON objects as models write them: fenced, in other quotes, with stray commas, or cut off."""
 
 import re
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -24,7 +25,7 @@ def object_of(text: str, schema: JsonSchema, *, cut: bool) -> dict[str, Any] | s
     Args:
         text: What the model wrote.
         schema: Of the object; what is closed for the model must have all that it requires.
-        cut: The answer ended at a limit, so a list that is open may lack items.
+        cut: The answer ended at a limit, so what is open within it may lack more.
     """
     if not text.strip():
         return {}
@@ -90,7 +91,7 @@ class _Scan:
     """Brackets and strings of a text that may end anywhere."""
 
     def __init__(self, text: str) -> None:
-        self.open = ""
+        open_: list[str] = []
         self.in_string = False
         self.commas: list[int] = []
         escaped = False
@@ -106,16 +107,16 @@ class _Scan:
                     self.commas.append(last_comma)
                 last_comma = -1
                 if char in "{[":
-                    self.open += char
-                elif char in "}]":
-                    self.open = self.open[:-1]
+                    open_.append(char)
+                elif char in "}]" and open_:
+                    open_.pop()
                 self.in_string = char == '"'
+        self.open = "".join(open_)
 
 
 def _without_stray_commas(text: str) -> str:
-    for place in reversed(_Scan(text).commas):
-        text = text[:place] + text[place + 1 :]
-    return text
+    places = [-1, *_Scan(text).commas, len(text)]
+    return "".join(text[before + 1 : place] for before, place in pairwise(places))
 
 
 def _closed(text: str, *, cut: bool) -> str | None:
@@ -123,7 +124,7 @@ def _closed(text: str, *, cut: bool) -> str | None:
     scan = _Scan(text)
     if scan.in_string or not scan.open or not text.startswith("{"):
         return None
-    if cut and "[" in scan.open:
+    if cut and scan.open != "{":
         return None
     end = text[-1]
     word = re.search(r"[a-z]+\Z", text)

@@ -9,6 +9,7 @@ and thinking (`<think>…</think>`, `[THINK]…[/THINK]`, harmony's analysis) is
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import groupby
 from typing import Literal
 
 import msgspec
@@ -43,6 +44,7 @@ Piece = Text | Thinking | ToolCall
 
 _SIGN = re.compile(r"[<\[{`]")
 """Every form begins with one of these, as do its ends."""
+_QUOTED = re.compile(r"(?:\A|[\s(])[`\"']\Z")
 _LINE = re.compile(r"(?:\A|\n)[ \t]*(?=```|[{\[])")
 _LINE_HELD = re.compile(r"(?:\A|\n)[ \t]*`{1,2}\Z")
 _MORE = re.compile(r',\s*"(?:[^"\\]|\\.)*"\s*:\s*(?:"(?:[^"\\]|\\.)*"|[\w.+-]+(?=[\s,}]))')
@@ -103,9 +105,11 @@ class AnswerParser:
         self._pausing = pausing
         self._state: _State = "call" if forced else "thinking" if thinking else "start"
         self._held = ""
+        self._again = ""
         self._gap = ""
         self._wasted = 0
         self._fresh = True
+        self._said = ""
         self._trim = False
         self._unthink = "</think>"
         self._channel: Literal["thinking", "text"] | None = None
@@ -145,6 +149,15 @@ class AnswerParser:
         return _joined(self._read(final=True))
 
     def _read(self, *, final: bool) -> Iterator[Piece]:
+        """Read what is held, then bit by bit what is to be read again."""
+        while True:
+            yield from self._read_held(final=final and not self._again)
+            if not self._again:
+                return
+            self._held += self._again[:_FED_CHARS]
+            self._again = self._again[_FED_CHARS:]
+
+    def _read_held(self, *, final: bool) -> Iterator[Piece]:
         steps: dict[_State, Callable[[bool], Iterator[Piece]]] = {
             "start": self._start,
             "thinking": self._think,
@@ -156,7 +169,7 @@ class AnswerParser:
         }
         while self._held:
             if self.full:
-                self._held = ""
+                self._held = self._again = ""
                 return
             before = (self._state, self._held)
             yield from steps[self._state](final)
@@ -211,7 +224,7 @@ class AnswerParser:
             self._consider(form)
         elif self._channel and rest.startswith(CHANNEL_ENDS):
             self._held = rest[rest.index(">") + 1 :]
-            self._channel, self._fresh = None, True
+            self._channel, self._fresh, self._said = None, True, ""
 
     def _opening(self) -> tuple[int, Form | None]:
         """Where the text ends for something else to begin, and the form of a call if it is one."""
@@ -223,7 +236,8 @@ class AnswerParser:
         calls = worth_it and self._channel != "thinking"
         marks = _MARKS if calls else _CHANNEL_MARKS
         ends = CHANNEL_ENDS if self._channel else ()
-        places = [text.find(mark) for mark in (*marks, *ends)]
+        places = [self._unquoted(text, mark) for mark in marks]
+        places += [text.find(end) for end in ends]
         place = min((each for each in places if each >= 0), default=len(text))
         if calls:
             begun = _LINE.match(text) if self._fresh else None
@@ -236,6 +250,13 @@ class AnswerParser:
         if place == len(text):
             return place, None
         return place, form_at(text[place:], line=False)
+
+    def _unquoted(self, text: str, mark: str) -> int:
+        """Where `mark` stands, -1 if nowhere; behind an opening quotation mark it is told of."""
+        place = text.find(mark)
+        while place >= 0 and _QUOTED.search(self._said + text[max(0, place - 2) : place]):
+            place = text.find(mark, place + 1)
+        return place
 
     def _sayable(self, text: str) -> tuple[str, str]:
         """Cut off the end that may belong to a call: blanks, a mark or a fence half written."""
@@ -254,7 +275,8 @@ class AnswerParser:
         self._candidate = Candidate(form, self._tools, early=self._pausing)
         # Calls without text between them stand in one frame: a list, a fence, a tag.
         again = self.calls_begun > 0 and self._fresh
-        self._closers = (*self._closers, *form.closers) if again else form.closers
+        both = dict.fromkeys((*self._closers, *form.closers))
+        self._closers = tuple(both) if again else form.closers
         self._in_list = self._in_list and again
 
     def _call(self, final: bool) -> Iterator[Piece]:  # noqa: FBT001
@@ -266,6 +288,8 @@ class AnswerParser:
             self._wasted += len(self._held) if self._candidate.scanned else 0
             mark = self._candidate.form.mark or self._held[:1]
             self._held, self._state = self._held[len(mark) :], "text"
+            if not self._pausing:
+                self._held, self._again = "", self._held + self._again
             yield self._say(mark)
             return
         self._gap = ""
@@ -373,10 +397,12 @@ class AnswerParser:
         if gap:
             text, self._gap = self._gap + text, ""
         self._fresh = False
+        self._said = (self._said + text[-2:])[-2:]
         return Thinking(text) if self._channel == "thinking" else Text(text)
 
     def _begin(self, name: str, arguments: str = "") -> ToolCall:
         self.calls_begun += 1
+        self._said = ""
         self._bracket, self._argued = BracketEnd(), False
         return ToolCall(self._new_call_id(), name, arguments)
 
@@ -391,12 +417,10 @@ def _parted(rest: str, *, final: bool) -> int | None:
 def _joined(pieces: Iterable[Piece]) -> list[Piece]:
     """Neighbouring texts as one."""
     joined: list[Piece] = []
-    for piece in pieces:
-        last = joined[-1] if joined else None
-        if isinstance(piece, Text) and isinstance(last, Text):
-            joined[-1] = Text(last.text + piece.text)
-        else:
-            joined.append(piece)
+    for is_text, group in groupby(pieces, lambda piece: isinstance(piece, Text)):
+        same = tuple(group)
+        texts = [each.text for each in same if isinstance(each, Text)]
+        joined += [Text("".join(texts))] if is_text else same
     return joined
 
 

@@ -78,6 +78,8 @@ class XmlArguments:
             self._in_value = False
             value, rest = text[: end.start()], text[end.end() :]
             return (_escaped(value) + '"' if self._is_string else _json(value)), rest
+        if final and not self._is_string:
+            return text, ""  # whoever reads it sees that it is cut off
         if not self._is_string:
             self._searched = len(text)
             return "", text
