@@ -6,6 +6,9 @@
   and gone on with to its end (tests/support/code_crashes.py says what must be true);
 - streams: 2,000 streams in each of three dialects, sent by a real server with events lost, doubled,
   moved, broken, foreign or huge, and cut at any byte (tests/support/stream_faults.py);
+- texts: 2,000 answers in each form of a tool call as text, within prose, quoted, or cut
+  (tests/support/text_calls.py), and reading times of answers of 16,000 and 64,000 characters that
+  try to make the reader slow.
 
 Nothing named runs all. What was found at each point is a line of the results file; points that
 stand there already are not run again.
@@ -17,13 +20,14 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import msgspec
 
 from headrace.agent.endpoint import Dialect
-from support import code_crashes, stream_faults
+from support import code_crashes, stream_faults, text_calls
 
 STREAMS, BATCH = 2_000, 100
 JSON = dict[str, object]
@@ -71,23 +75,53 @@ def kills(results: Results) -> None:
 
 def streams(results: Results) -> None:
     """Send faulty streams, a hundred at a time."""
-
-    def some(dialect: Dialect, first: int) -> JSON:
-        found = asyncio.run(stream_faults.check_many(dialect, range(first, first + BATCH)))
-        return {
-            "streams": len(found),
-            "whole": sum(one.end == "Finished" for one in found),
-            "ready": sum(one.ready for one in found),
-            "faults": Counter(fault for one in found for fault in one.faults),
-        }
-
     for dialect in stream_faults.DIALECTS:
         found = [
-            results.run(f"streams {dialect} {first}", lambda at=first: some(dialect, at))  # noqa: B023 - called at once
+            results.run(f"streams {dialect} {first}", partial(some_streams, dialect, first))
             for first in range(0, STREAMS, BATCH)
         ]
         sums = {name: sum(as_int(one[name]) for one in found) for name in ("streams", "whole")}
         print(f"streams of {dialect}: {sums}, no call invented, no cut one whole")
+
+
+def some_streams(dialect: Dialect, first: int) -> JSON:
+    found = asyncio.run(stream_faults.check_many(dialect, range(first, first + BATCH)))
+    return {
+        "streams": len(found),
+        "whole": sum(one.end == "Finished" for one in found),
+        "ready": sum(one.ready for one in found),
+        "faults": Counter(fault for one in found for fault in one.faults),
+    }
+
+
+def texts(results: Results) -> None:
+    """Read calls in text, and time what is slow to read."""
+
+    def answers(form: str) -> JSON:
+        seeds = range(STREAMS)
+        return {"found": sum(text_calls.check(text_calls.written(form, one)) for one in seeds)}
+
+    forms = list(text_calls.FORMS)
+    found = [results.run(f"texts {form}", partial(answers, form)) for form in forms]
+    calls = sum(as_int(one["found"]) for one in found)
+    print(f"texts: {len(found)} forms, {STREAMS} answers each, {calls} calls found, none invented")
+    timed = results.run("texts, reading times", reading_times)
+    print(f"texts: the slowest answers to read: {timed['slowest']}")
+
+
+def reading_times() -> JSON:
+    pairs = zip(text_calls.endless(16_000), text_calls.endless(64_000), strict=True)
+    timed = [
+        (text_calls.seconds(long), text_calls.seconds(short), name)
+        for (name, short), (_, long) in pairs
+    ]
+    slowest = sorted(timed, reverse=True)[:3]
+    return {
+        "slowest": [
+            f"{name[:40]}: {short_s * 1000:.0f} and {long_s * 1000:.0f} ms"
+            for long_s, short_s, name in slowest
+        ]
+    }
 
 
 def as_int(value: object) -> int:
@@ -95,7 +129,7 @@ def as_int(value: object) -> int:
     return value
 
 
-PARTS: dict[str, Callable[[Results], None]] = {"kills": kills, "streams": streams}
+PARTS: dict[str, Callable[[Results], None]] = {"kills": kills, "streams": streams, "texts": texts}
 
 
 def main() -> None:
