@@ -116,11 +116,15 @@ class ModelServer:
 
     def check(self) -> None:
         """Every request holds together, and each extends the one before it."""
+        for before, after in itertools.pairwise(self.check_each()):
+            assert prompt.extends(before, after)
+
+    def check_each(self) -> list[Request]:
+        """Every request holds together; those of a guide share their beginning only."""
         requests = self.requests()
         for request in requests:
             assert prompt.invariants(request) == []
-        for before, after in itertools.pairwise(requests):
-            assert prompt.extends(before, after)
+        return requests
 
     def close(self) -> None:
         self.hang.set()
@@ -165,6 +169,7 @@ def serving(*turns: Turn) -> Generator[ModelServer]:
     server = ModelServer(*turns)
     try:
         yield server
+        server.check()
     finally:
         server.close()
 

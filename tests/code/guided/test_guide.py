@@ -43,6 +43,7 @@ def play(tmp_path: Path) -> Generator[Play]:
     yield start
     for server in servers:
         server.close()
+        server.check_each()
 
 
 def words(server: ModelServer) -> list[str]:
