@@ -168,3 +168,12 @@ class Checks(unittest.TestCase):
     assert asked[0].messages[-1].text() == "```python\nimport unittest"
     assert len(asked) == 3
     assert {one.name for one in desk.folder.iterdir()} == {"calc.py"}, "checks are no file"
+
+
+def test_tests_run_with_the_python_that_is_there(play: Play):
+    server, desk = play([text(WRONG)], [text(RIGHT)])
+    (desk.folder / "test_calc.py").write_text(TEST)
+    # Debian has no `python`, others have no `python3`.
+    shown = desk.code("-p", "Mend `add` so that `python -m unittest` passes.", *FLAGS)
+    assert "The tests pass, which failed before (`python" in shown.stdout, shown.stderr
+    assert "command not found" not in words(server)[0]

@@ -13,6 +13,7 @@ from headrace.code.guided.turn import Round
 from headrace.core.messages import Message, Text
 
 _UNTOLD = 1_000
+_NOT_FOUND = 127
 _CHECKS_TOKENS = 320
 _CHECKS_S_MAX = 20
 
@@ -68,7 +69,7 @@ def look(task: str) -> Lead[Looked]:
     yield from _show(looked, project.worth_reading(task, names, hits))
     command = project.test_command(task, names, looked.files)
     if command is not None:
-        looked.tests = yield from test(command)
+        looked.tests = yield from _test_somehow(command)
     if looked.tests is not None and not looked.tests.passed:
         seen = [frame.file for frame in project.frames(looked.tests.output, names)]
         yield from _show(looked, [name for name in seen if name not in looked.files])
@@ -94,11 +95,23 @@ def _lines(given: Round, tool: str) -> list[str]:
     return [line for line in result.text.split("\n") if line and not line.startswith("[")]
 
 
+def _test_somehow(command: str) -> Lead[Tests | None]:
+    """Run tests with the Python that is there: of `python` and `python3` many machines have one."""
+    tests = yield from test(command)
+    first, _, rest = command.partition(" ")
+    other = {"python": "python3", "python3": "python"}.get(first)
+    if tests is None and other is not None:
+        return (yield from test(f"{other} {rest}"))
+    return tests
+
+
 def test(command: str) -> Lead[Tests | None]:
     """Run tests; None where it was not allowed, or nothing ran."""
     given = yield from asks.ran([call("Bash", command=command)])
     result = given.of("Bash")
-    if result is None or result.status is None or "No module named pytest" in result.text:
+    if result is None or result.status in {None, _NOT_FOUND}:
+        return None
+    if "No module named pytest" in result.text:
         return None
     nothing = re.search(r"Ran 0 tests|NO TESTS RAN|no tests ran|collected 0 items", result.text)
     return None if nothing else Tests(command, result.status == 0, result.text)
