@@ -19,6 +19,7 @@ BEFORE = "from decimal import Decimal\nimport os\n\n\ndef cost():\n    return De
         ),
         ("from math import *\n", "from math import *\n"),
         ("import os.path as path\n", ""),
+        ("from prices import cost\nFIRST = cost()\n", "FIRST = cost()\n"),
     ],
 )
 def test_new_imports_that_nothing_uses_are_left_out_and_old_ones_stay(new: str, wanted: str):

@@ -64,6 +64,8 @@ def needed(code: str, before: str) -> str:
         return code
     had = {pair for node in old.body for pair in _imported(node)}
     read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    # What the file defines itself it does not import, least of all from itself.
+    read -= {node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
     lines = code.split("\n")
     for node in reversed(tree.body):
         if not isinstance(node, ast.Import | ast.ImportFrom):
