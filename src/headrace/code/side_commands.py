@@ -4,9 +4,9 @@ import asyncio
 import sys
 from pathlib import Path
 
-from headrace.agent.terminal import neutral
 from headrace.code.connect import data_folder
 from headrace.code.flags import Flags
+from headrace.code.screen.text import exact_line
 from headrace.core.errors import InvalidRequest
 
 _HELP = {
@@ -70,7 +70,7 @@ def _sessions(state: Path, workspace: Path) -> int:
 
     for one in sessions(folder_of(state, workspace)):
         when = datetime.fromtimestamp(one.changed_ns / 1e9, tz=UTC).astimezone()
-        _say(neutral(f"{one.id}  {when:%Y-%m-%d %H:%M}  {one.words}"))
+        _say(exact_line(f"{one.id}  {when:%Y-%m-%d %H:%M}  {one.words}"))
     return 0
 
 
@@ -84,7 +84,7 @@ def _trust(state: Path, workspace: Path, action: str = "") -> int:
         return 0
     for item in bundle.items:
         for line in item.shows or ("",):
-            _say(neutral(f"{item.name}: {line}"))
+            _say(exact_line(f"{item.name}: {line}"))
     if not bundle.items:
         _say("This folder brings nothing that would run or be obeyed.")
     if action == "--yes":
@@ -102,7 +102,7 @@ async def _replay(state: Path, workspace: Path, session: str) -> int:
 
     report = await replay(kept_path(session, folder_of(state, workspace)), ProjectGuide())
     for line in (*report.notices, *report.differences):
-        _say(neutral(line))
+        _say(exact_line(line))
     same = "differs" if report.differences else "the same, byte for byte"
     _say(f"{report.requests} requests, {report.entries} entries: {same}")
     return 1 if report.differences else 0

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from headrace.agent.progress import Human
 from headrace.code.flags import Flags
-from headrace.code.screen.text import exact
+from headrace.code.screen.text import exact_line
 from headrace.core.errors import ConfigError
 from headrace.safety.trust import Bundle, Trust, bundle_of
 
@@ -36,7 +36,7 @@ async def is_trusted(
         )
     if human is None or flags.headless or not bundle.items:
         for change in verdict.changes:
-            tell(f"not trusted: {_one_line(change)}")
+            tell(f"not trusted: {exact_line(change)}")
         return False
     answer = await human.choose(_question(bundle, known=verdict.known), (_YES, _NO))
     if answer == _YES:
@@ -46,14 +46,9 @@ async def is_trusted(
 
 def _question(bundle: Bundle, *, known: bool) -> str:
     lines = [
-        f"  {_one_line(item.name)}: {_one_line(line)}"
+        f"  {exact_line(item.name)}: {exact_line(line)}"
         for item in bundle.items
         for line in item.shows
     ]
     head = "What this folder brings has changed" if known else "This folder brings"
     return "\n".join([f"{head}:", *lines, "Trust it?"])
-
-
-def _one_line(text: str) -> str:
-    """A repository's words: nothing hidden in them, and no line of their own."""
-    return exact(text).replace("\n", "\\n")

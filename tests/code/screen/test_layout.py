@@ -1,5 +1,7 @@
 """Live rows: what fits, and what is drawn of them."""
 
+import asyncio
+import json
 import os
 import pty
 import termios
@@ -10,13 +12,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.code.screen.completion import complete
+from headrace.code.screen import asking, blocks, picks
+from headrace.code.screen.actions import Kept
+from headrace.code.screen.completion import Completion, Offer, complete
 from headrace.code.screen.editor import Editor
+from headrace.code.screen.front import welcome
 from headrace.code.screen.layout import View, lay_out
+from headrace.code.screen.menu import Menu
 from headrace.code.screen.paint import Painter, styled
 from headrace.code.screen.slash import HINTS
 from headrace.code.screen.terminal import Terminal
 from headrace.code.screen.text import Line, line_width, plain
+from headrace.core.messages import ToolCall
+from headrace.safety.actions import Action
 from support.virtual_screen import VirtualScreen
 
 FILES = ("README.md", "src/a.py", "src/app/main.py")
@@ -173,3 +181,34 @@ def test_any_sequence_of_draws_shows_the_last_rows_below_all_that_was_finished(
 def test_without_colour_bold_and_dim_stay():
     line: Line = [("1;31", "red "), ("32", "green"), ("2", " dim")]
     assert styled(line, colour=False) == "\x1b[0;1mred \x1b[0mgreen\x1b[0;2m dim\x1b[0m"
+
+
+HOSTILE = "evil\x1b[31mred\nx\u202e\u200by\x07"
+
+
+def test_a_hostile_name_is_one_line_of_what_can_be_seen():
+    """Wherever names of files, folders, models and tools are drawn."""
+    action = Action(tool="Read", path=f"/w/{HOSTILE}")
+    call = ToolCall("c", HOSTILE, json.dumps({"file_path": HOSTILE, HOSTILE: "x"}))
+    rows = [
+        *welcome(f"/home/{HOSTILE}", 200),
+        *Completion([Offer(f"@{HOSTILE}")], 0).rows(200),
+        blocks.headline(HOSTILE, blocks.subject(call, action, "/w"), 200, ""),
+        asking.title(Action(tool=HOSTILE)),
+        *asking.body(call, action, 200),
+    ]
+    for menu in (asyncio.run(sessions_menu()), asyncio.run(named_menu())):
+        rows += menu.rows(200, 20)[0]
+    # The value of an argument keeps its lines, so that a long one can be read.
+    assert len(rows) == 2 + 1 + 1 + 1 + 4 + 2 + 2
+    for row in rows:
+        assert plain(row).isprintable(), plain(row)
+        assert not set(plain(row)) & set("\u200b\u202e\n\x1b")
+
+
+async def sessions_menu() -> Menu:
+    return picks.kept_menu((Kept(id="1", title=HOSTILE, time_ns=0),), 0)
+
+
+async def named_menu() -> Menu:
+    return picks.models_menu((HOSTILE,), "")

@@ -458,7 +458,7 @@ class Dumb:
 
     def say(self, words: str, *, then: str = "> ") -> str:
         """Type a line and wait for what ends in those words; returns what was shown."""
-        assert self.running.stdin and self.running.stdout
+        assert self.running.stdin
         self.running.stdin.write(words.encode() + b"\n")
         self.running.stdin.flush()
         return self.until(then)

@@ -13,7 +13,19 @@ from headrace.agent.progress import Reply
 from headrace.code.screen.blocks import arguments_of
 from headrace.code.screen.diff import diff
 from headrace.code.screen.menu import Answer, Choice, Menu
-from headrace.code.screen.text import BOLD, DIM, RED, YELLOW, Line, exact, expand, fold, width, wrap
+from headrace.code.screen.text import (
+    BOLD,
+    DIM,
+    RED,
+    YELLOW,
+    Line,
+    exact,
+    exact_line,
+    expand,
+    fold,
+    width,
+    wrap,
+)
 from headrace.core.decisions import Ask
 from headrace.core.messages import ToolCall
 from headrace.safety.actions import Action
@@ -33,7 +45,7 @@ _LEAD_COLUMNS = 6
 
 def title(action: Action) -> Line:
     """What it is about."""
-    return [(BOLD, _TITLES.get(action.tool, exact(action.tool)))]
+    return [(BOLD, _TITLES.get(action.tool, exact_line(action.tool)))]
 
 
 def body(call: ToolCall, action: Action, columns: int) -> list[Line]:
@@ -43,9 +55,9 @@ def body(call: ToolCall, action: Action, columns: int) -> list[Line]:
     if action.command is not None:
         return _shown(action.command, room, BOLD)
     if action.path is not None:
-        rows += _shown(action.path, room, BOLD)
+        rows += _shown(exact_line(action.path), room, BOLD)
     if action.url is not None:
-        rows += _shown(action.url, room, BOLD)
+        rows += _shown(exact_line(action.url), room, BOLD)
     given = arguments_of(call)
     change = _change(given, action) if action.writes else None
     if change is not None:
@@ -55,7 +67,7 @@ def body(call: ToolCall, action: Action, columns: int) -> list[Line]:
         if value in subjects if isinstance(value, str) else False:
             continue
         text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-        rows += _shown(f"{name}: {text}", room, "")
+        rows += _shown(f"{exact_line(name)}: {text}", room, "")
     return rows or _shown(call.arguments, room, "")
 
 

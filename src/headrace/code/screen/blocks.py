@@ -20,6 +20,7 @@ from headrace.code.screen.text import (
     Line,
     clip,
     exact,
+    exact_line,
     expand,
     wrap,
 )
@@ -84,7 +85,7 @@ def arguments_of(call: ToolCall) -> _Arguments:
 
 def headline(name: str, about: str, columns: int, style: str) -> Line:
     """The line of a tool call."""
-    name = neutral(name)
+    name = exact_line(name)
     room = columns - len(name) - 5
     shown = f"({clip(about, room)})" if about and room > 0 else ""
     return [(style, "● "), (BOLD, name), ("", shown)]
@@ -96,7 +97,7 @@ def used(body: Used, call: ToolCall | None, about: str, columns: int) -> Block:
     name = call.name if call else body.tool
     if not about and isinstance(body.detail, Diff):
         # Nobody called it: the program did it by itself, or a crash lost the call.
-        about = " ".join(exact(body.detail.path).split())
+        about = exact_line(body.detail.path)
     lines: list[Line] = [[], headline(name, about, columns, RED if failed else GREEN)]
     note = _note(body)
     lines += _noted(note, columns, RED if failed else DIM)
@@ -161,7 +162,7 @@ def _detail(body: Used, columns: int, *, noted: bool) -> tuple[list[Line], list[
             whole[0] = [(DIM, "  ⎿  "), *whole[0][1:]]
         shown, folded = folded_to(whole, OUTPUT_ROWS, clip_at=columns)
         if body.detail.path and folded:
-            folded.append([(DIM, f"{_INDENT}all of it: {neutral(body.detail.path)}")])
+            folded.append([(DIM, f"{_INDENT}all of it: {exact_line(body.detail.path)}")])
         return shown + ended, folded + ended if folded else []
     return [], []
 

@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from headrace.agent.terminal import neutral
-from headrace.code.screen.text import BOLD, CYAN, DIM, Line, clip
+from headrace.code.screen.text import BOLD, CYAN, DIM, Line, clip, exact_line
 
 ROWS_MAX = 6
 _NAME_COLUMNS = 16
@@ -35,7 +34,8 @@ class Completion:
         rows: list[Line] = []
         for index, offer in enumerate(self.offers[first : first + ROWS_MAX], first):
             style = f"{BOLD};{CYAN}" if index == self.at else ""
-            name = neutral(offer.text).ljust(_NAME_COLUMNS) if offer.hint else neutral(offer.text)
+            name = exact_line(offer.text)
+            name = name.ljust(_NAME_COLUMNS) if offer.hint else name
             hint = clip(offer.hint, max(0, columns - len(name) - 3))
             rows.append([(style, f"  {clip(name, columns - 2)}"), (DIM, f" {hint}")])
         return rows

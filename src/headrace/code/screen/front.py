@@ -5,14 +5,13 @@ It owns terminal, keys, words and painter, and hands them to the `Screen`. Stand
 
 import select
 
-from headrace.agent.terminal import neutral
 from headrace.code.screen.editor import Editor
 from headrace.code.screen.history import History
 from headrace.code.screen.keys import Decoder, Key
 from headrace.code.screen.layout import View, lay_out
 from headrace.code.screen.paint import Painter
 from headrace.code.screen.terminal import Terminal, wants_colour
-from headrace.code.screen.text import BOLD, CYAN, DIM, Line, clip
+from headrace.code.screen.text import BOLD, CYAN, DIM, Line, clip, exact_line
 
 
 class Front:
@@ -35,7 +34,7 @@ class Front:
             InvalidRequest: There is no terminal.
         """
         self.terminal.open()
-        self.paint(_welcome(workspace, self.terminal.size()[0]))
+        self.paint(welcome(workspace, self.terminal.size()[0]))
 
     def paint(self, above: list[Line] | None = None) -> None:
         """Draw what has changed."""
@@ -69,8 +68,9 @@ class Front:
             self.kept.append(key)
 
 
-def _welcome(workspace: str, columns: int) -> list[Line]:
+def welcome(workspace: str, columns: int) -> list[Line]:
+    """What stands first: who speaks, and the folder."""
     return [
         [(CYAN, "▌ "), (BOLD, "headrace code")],
-        [(CYAN, "▌ "), (DIM, clip(neutral(workspace), columns - 2))],
+        [(CYAN, "▌ "), (DIM, clip(exact_line(workspace), columns - 2))],
     ]

@@ -9,7 +9,19 @@ from headrace.agent.tools import Todos
 from headrace.code.screen import blocks
 from headrace.code.screen.layout import View
 from headrace.code.screen.markdown import Markdown
-from headrace.code.screen.text import BOLD, CYAN, DIM, ITALIC, RED, YELLOW, Line, clip, plain, wrap
+from headrace.code.screen.text import (
+    BOLD,
+    CYAN,
+    DIM,
+    ITALIC,
+    RED,
+    YELLOW,
+    Line,
+    clip,
+    exact_line,
+    plain,
+    wrap,
+)
 from headrace.core.messages import Text, Thinking, ToolCall
 from headrace.core.money import NanoDollars, format_usd
 from headrace.safety.actions import Action
@@ -127,7 +139,7 @@ class Live:
         elif isinstance(progress, told.Running):
             self._calls[progress.call.id] = (progress.call, progress.action)
             self._output = ""
-            self._verb = f"Running {neutral(progress.call.name)}"
+            self._verb = f"Running {exact_line(progress.call.name)}"
             about = blocks.subject(progress.call, progress.action, self.workspace)
             name = progress.call.name
             self._headline = [blocks.headline(name, about, self._columns(), DIM)]
@@ -161,7 +173,7 @@ class Live:
             self._verb = "Writing"
             return lines + self._write(part.text)
         if part.name:
-            self._verb = f"Calling {neutral(part.name)}"
+            self._verb = f"Calling {exact_line(part.name)}"
             self.tick()
         return lines
 

@@ -3,10 +3,10 @@
 from typing import NamedTuple
 
 from headrace.agent.entries import Entry, Said
-from headrace.agent.terminal import neutral
 from headrace.code.screen.actions import Kept
 from headrace.code.screen.menu import Choice, Menu
-from headrace.code.screen.text import BOLD, DIM
+from headrace.code.screen.text import BOLD, DIM, exact_line
+from headrace.code.visible import visible
 
 _WORDS_MAX = 200
 _NANO = 1_000_000_000
@@ -57,7 +57,7 @@ def backs_menu() -> Menu:
 
 def models_menu(names: tuple[str, ...], current: str) -> Menu:
     """Which model to go on with."""
-    choices = [Choice(neutral(name), "in use" if name == current else "") for name in names]
+    choices = [Choice(exact_line(name), "in use" if name == current else "") for name in names]
     menu = Menu([], [(BOLD, "Model")], choices)
     menu.at = names.index(current) if current in names else 0
     return menu
@@ -70,7 +70,7 @@ def kept_menu(kept: tuple[Kept, ...], now_ns: int) -> Menu:
 
 
 def _line(words: str) -> str:
-    return " ".join(neutral(words[:_WORDS_MAX]).split()) or "(nothing)"
+    return " ".join(visible(words[:_WORDS_MAX])[0].split()) or "(nothing)"
 
 
 def _age(age_ns: int) -> str:

@@ -211,7 +211,7 @@ class Plain:
     # The session's human
 
     async def may(self, call: ToolCall, action: Action, ask: Ask) -> Reply:
-        """Ask whether a call may run; only its number, typed now and nothing behind it, is a yes."""
+        """Ask whether a call may run; only its number, typed now and alone, is a yes."""
         self._keep_early()
         head = [asking.title(action), *asking.body(call, action, _COLUMNS)]
         reply = asking.reply(ask, await self.pick(asking.menu(ask, head, _COLUMNS)))

@@ -17,7 +17,7 @@ from headrace.code.screen.keys import ESCAPE_WAIT_S, Key
 from headrace.code.screen.live import Live, is_cut_off
 from headrace.code.screen.menu import Answer, Menu
 from headrace.code.screen.questions import Questions
-from headrace.code.screen.text import BOLD, CYAN, DIM, Line, expand, wrap
+from headrace.code.screen.text import BOLD, CYAN, DIM, Line, exact_line, expand, wrap
 from headrace.core.clock import Clock, SystemClock
 from headrace.core.decisions import Ask
 from headrace.core.errors import HeadraceError
@@ -253,7 +253,7 @@ class Screen:
             return
         status = self._desk.status()
         cost, left = status.cost_nano, status.context_left
-        self._view.model, self._view.mode = neutral(status.model), status.mode
+        self._view.model, self._view.mode = exact_line(status.model), status.mode
         self._view.facts = (
             *([f"{left * _PERCENT:.0f}% context left"] if left is not None else []),
             *([format_usd(NanoDollars(cost))] if cost is not None else []),

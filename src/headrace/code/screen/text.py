@@ -212,6 +212,11 @@ def exact(text: str) -> str:
     return "".join(map(_exact, text)) if not (text.isascii() and text.isprintable()) else text
 
 
+def exact_line(text: str) -> str:
+    r"""The same in one line: line feeds become `\n`. For names of files, models and tools."""
+    return exact(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
 def _exact(character: str) -> str:
     code = ord(character)
     if character in "\n\t":
