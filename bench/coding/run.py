@@ -34,7 +34,7 @@ def run_task(agent: str, task: Task, served: Served, cache: Path, folder: Path) 
         solved, printed = grade(task, work)
     path = path_of(folder, agent, task.name).with_suffix(".txt")
     path.write_text(transcript)
-    tests = printed[-TESTS_CHARS_MAX:]
+    tests = printed.replace(f"{SETS}/", "")[-TESTS_CHARS_MAX:]
     return Result(task.name, agent, served.model, solved, seconds, tokens, ended, path.name, tests)
 
 

@@ -85,7 +85,7 @@ def test_the_text_says_all_of_it():
 
 def test_an_unknown_cost_is_said_not_guessed():
     unknown = bill_of(entries(SAID, answer(None)))
-    assert "Cost       unknown: the endpoint tells no cost" in cost_text(unknown)
+    assert "Cost       unknown: nobody tells this model's prices" in cost_text(unknown)
     assert "$" not in status_line(unknown)
     some = bill_of(entries(SAID, answer(None), answer(5)))
     assert "$0.000000005 and an unknown cost of 1 request" in cost_text(some)

@@ -124,6 +124,40 @@ def test_a_budget_needs_prices(play: Play):
     assert server.bodies == []
 
 
+def test_a_cost_that_nobody_knows_is_not_nothing(play: Play):
+    _, desk = play([text("Hi.")])
+    result = desk.result("-p", "Hello.")
+    assert (result["total_cost_usd"], result["cost_source"]) == (None, None)
+
+
+def _settle(desk: Desk, rates: dict[str, str]) -> None:
+    model = desk.result("-p", "Hello.")["modelUsage"]
+    folder = desk.home / ".headrace"
+    folder.mkdir()
+    prices = {"prices": dict.fromkeys(model, rates)}
+    (folder / "settings.json").write_text(json.dumps(prices))
+
+
+def test_prices_of_the_users_settings_cost_and_bound(play: Play):
+    _, desk = play([text("Hi.")], [text("Hi.")])
+    _settle(desk, {"input": "1", "output": "2"})
+    result = desk.result("-p", "Hello.", "--max-budget-usd", "1")
+    tokens = result["usage"]
+    known = tokens["input_tokens"] + tokens["cache_read_input_tokens"] + 2 * tokens["output_tokens"]
+    assert result["total_cost_usd"] == pytest.approx(known / 1_000_000)
+    assert known > 0
+    assert result["cost_source"] == "your settings"
+
+
+def test_a_budget_of_settings_prices_stops_before_the_first_call(play: Play):
+    server, desk = play([text("Hi.")])
+    _settle(desk, {"input": "1000", "output": "2000"})
+    asked = len(server.bodies)
+    shown = desk.code("-p", "Hello.", "--max-budget-usd", "0.000001", "--output-format", "json")
+    assert json.loads(shown.stdout)["subtype"] == "error_max_budget_usd"
+    assert len(server.bodies) == asked
+
+
 def test_the_same_call_again_and_again_ends_it(play: Play):
     _, desk = play([call("Read", file_path="gone.py")])
     result = desk.result("-p", "Go.")

@@ -330,3 +330,36 @@ def test_so_are_errors(places: Places, content: object):
         places.load(trusted=True)
     assert told.value.message.isprintable()
     assert len(told.value.message) <= 500
+
+
+def test_prices_are_the_users_and_the_administrators(places: Places):
+    places.put("!managed.json", {"prices": {"a": {"input": "1", "output": "2"}}})
+    places.put(
+        "~/.headrace/settings.json",
+        {"prices": {"a": {"input": "5", "output": "5"}, "b": {"input": "0.0375", "output": "0"}}},
+    )
+    places.put(".headrace/settings.json", {"prices": {"c": {"input": "0", "output": "0"}}})
+    found = places.load(trusted=True)
+    assert {name: (rates.input, rates.output) for name, rates in found.prices.items()} == {
+        "a": (1_000_000_000, 2_000_000_000),
+        "b": (37_500_000, 0),
+    }
+    assert found.notices == (".headrace/settings.json: no repository may say what a model costs",)
+
+
+@pytest.mark.parametrize(
+    ("stated", "says"),
+    [
+        ({"input": "1"}, "do not say output"),
+        ({"input": 1, "output": "2"}, "Expected `str"),
+        ({"input": "-1", "output": "2"}, "between 0 and"),
+        ({"inputs": "1"}, "unknown field"),
+        ("free", "Expected `object`"),
+    ],
+)
+def test_a_wrong_price_is_told_with_its_place(places: Places, stated: object, says: str):
+    places.put("~/.headrace/settings.json", {"prices": {"m": stated}})
+    with pytest.raises(ConfigError) as raised:
+        places.load()
+    assert "~/.headrace/settings.json: `prices` of 'm'" in raised.value.message
+    assert says in raised.value.message

@@ -113,9 +113,16 @@ def left_nano(bill: Bill, budget_nano: int) -> int:
 
 
 def cost_text(
-    bill: Bill, *, budget_nano: int | None = None, prefill_tokens_per_s: float | None = None
+    bill: Bill,
+    *,
+    budget_nano: int | None = None,
+    prefill_tokens_per_s: float | None = None,
+    source: str | None = None,
 ) -> str:
-    """The text of `/cost`: the session, its cache, its budget, and its last ten turns."""
+    """The text of `/cost`: the session, its cache, its budget, and its last ten turns.
+
+    `source` is who tells the model's prices.
+    """
     total = bill.total
     usage = total.usage
     failed = f", {total.failed} failed" if total.failed else ""
@@ -124,6 +131,8 @@ def cost_text(
     lines.append(f"Output     {_tokens(usage.output)} tokens{reasoning}")
     lines.append(f"Time       {_seconds(total.duration_ms / 1000)} of answers")
     lines.append(f"Cost       {_cost(total)}")
+    if source is not None:
+        lines.append(f"Prices     {source}")
     if budget_nano is not None:
         left = format_usd(NanoDollars(left_nano(bill, budget_nano)))
         lines.append(f"Budget     {left} left of {format_usd(NanoDollars(budget_nano))}")
@@ -174,7 +183,7 @@ def _cost(total: Sum) -> str:
     if total.unpriced == 0:
         return format_usd(NanoDollars(total.cost_nano))
     if total.unpriced == total.requests and total.cost_nano == 0:
-        return "unknown: the endpoint tells no cost" if total.requests else "$0.00"
+        return "unknown: nobody tells this model's prices" if total.requests else "$0.00"
     known = format_usd(NanoDollars(total.cost_nano))
     return f"{known} and an unknown cost of {_requests(total.unpriced)}"
 

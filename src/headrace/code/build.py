@@ -33,6 +33,8 @@ from headrace.code.flags import Flags
 from headrace.code.instructions import Instructions
 from headrace.code.instructions import load as load_instructions
 from headrace.code.profile import Profile, Profiles
+from headrace.code.rates import Priced, find_rates
+from headrace.code.resuming import choose_log
 from headrace.code.settings_files import CodeSettings
 from headrace.code.snapshots import Snapshots
 from headrace.code.trusting import is_trusted
@@ -40,7 +42,6 @@ from headrace.core.clock import Clock
 from headrace.core.decisions import Ask
 from headrace.core.errors import InvalidRequest, NotFound
 from headrace.core.messages import ToolCall
-from headrace.ledger.prices import Rates
 from headrace.safety.actions import Action
 from headrace.safety.files import Workspace
 from headrace.safety.permissions import Policy, mode_of
@@ -74,6 +75,7 @@ class Ground(msgspec.Struct, kw_only=True):
         snapshots: What the files were.
         connection: The server and the model.
         profile: What is known of the model.
+        priced: What the model's tokens cost.
         human: Who is asked; None: nobody.
         clock: Time.
         tell: Takes notices for people.
@@ -91,6 +93,7 @@ class Ground(msgspec.Struct, kw_only=True):
     snapshots: Snapshots
     connection: Connection
     profile: Profile
+    priced: Priced
     human: "Approving | None"
     clock: Clock
     tell: Tell
@@ -233,6 +236,13 @@ async def lay(
         snapshots=Snapshots(workspace, state / "snapshots" / slug, clock),
         connection=connection,
         profile=_profile(state, connection),
+        priced=await find_rates(
+            connection,
+            settings.prices,
+            budget_nano=flags.max_budget_nano,
+            state=state,
+            clock=clock,
+        ),
         human=approving,
         clock=clock,
         tell=tell,
@@ -302,7 +312,7 @@ async def _open(ground: Ground, log: Log) -> Session:
         clock=ground.clock,
         snapshots=ground.snapshots,
         limits=Limits(turns_max=ground.flags.max_turns, budget_nano=ground.flags.max_budget_nano),
-        rates=await _rates(ground.flags, ground.connection),
+        rates=ground.priced.rates,
         prefill_tokens_s=ground.profile.prefill_tokens_per_s,
         guide=_guide(),
     )
@@ -327,52 +337,6 @@ def is_guided(flags: Flags, profile: Profile) -> bool:
         return flags.guided == "on"
     shaped = (flags.tools, flags.system_prompt, flags.json_schema)
     return profile.guided and all(one is None for one in shaped)
-
-
-def choose_log(flags: Flags, folder: Path, clock: Clock) -> Log:
-    """The log that the flags name: a new one, the newest, one by its id, or a copy.
-
-    Raises:
-        NotFound: There is no such session.
-    """
-    new = folder / f"{flags.session_id}.jsonl" if flags.session_id else logs.new_path(folder, clock)
-    if not flags.continue_ and flags.resume is None:
-        if new.exists():
-            raise InvalidRequest(f"the session {new.stem} is there already", hint="--resume it")
-        return Log.open(new, clock)
-    path = kept_path(flags.resume, folder)
-    if not flags.fork_session:
-        return Log.open(path, clock)
-    source = Log.open(path, clock)
-    try:
-        source.fork(new)
-    finally:
-        source.close()
-    return Log.open(new, clock)
-
-
-def kept_path(word: str | None, folder: Path) -> Path:
-    """The file of the newest session, or of the one whose id or first words begin so.
-
-    Raises:
-        NotFound: There is none.
-    """
-    found = logs.sessions(folder)
-    if not word:
-        if not found:
-            raise NotFound("there is no session in this folder to go on with")
-        return found[0].path
-    for named in _NAMES:
-        for one in found:
-            if named(one).startswith(word.lower()):
-                return one.path
-    raise NotFound(f"there is no session {word!r} of this folder", hint="headrace code sessions")
-
-
-_NAMES: tuple[Callable[[logs.Listed], str], ...] = (
-    lambda one: one.id,
-    lambda one: one.words.lower(),
-)
 
 
 def _tools(ground: Ground) -> tuple[Tool, ...]:
@@ -411,14 +375,21 @@ async def use_model(ground: Ground, session: Session, name: str) -> None:
     model = await choose(ground.connection.client, name)
     connection = msgspec.structs.replace(ground.connection, model=model)
     profile = _profile(ground.state, connection)
-    rates = await _rates(ground.flags, connection)
+    priced = await find_rates(
+        connection,
+        ground.settings.prices,
+        budget_nano=ground.flags.max_budget_nano,
+        state=ground.state,
+        clock=ground.clock,
+    )
     changed = msgspec.structs.replace(ground, connection=connection, profile=profile)
     tools = _tools(changed)
     begun = await _begun(changed, session.log.branch(), tools)
     if begun is not None:
         speed = profile.prefill_tokens_per_s
-        session.begin(begun, tools=tools, rates=(rates, speed))
-    ground.connection, ground.profile = connection, profile  # nothing has refused it
+        session.begin(begun, tools=tools, rates=(priced.rates, speed))
+    # Nothing has refused it.
+    ground.connection, ground.profile, ground.priced = connection, profile, priced
 
 
 def _profile(state: Path, connection: Connection) -> Profile:
@@ -499,9 +470,3 @@ def _approval(flags: Flags, approving: Approving | None) -> Callable[[str], bool
     if flags.dangerously_skip_permissions:
         return lambda _: True
     return approving.take if approving is not None else lambda _: False
-
-
-async def _rates(flags: Flags, connection: Connection) -> Rates | None:
-    if flags.max_budget_nano is None:
-        return None
-    return await connection.client.rates(connection.model.id)

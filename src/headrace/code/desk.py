@@ -59,6 +59,7 @@ async def desk_of(ground: Ground, log: Log | None = None) -> Desk:
             bill_of(session.log.all()),
             budget_nano=ground.flags.max_budget_nano,
             prefill_tokens_per_s=ground.profile.prefill_tokens_per_s,
+            source=ground.priced.source,
         ),
         permissions=lambda: _permissions(ground),
         why=lambda count: "\n".join(ground.policy.why(count)) or "Nothing was decided yet.",

@@ -11,13 +11,14 @@ from typing import Any
 
 from headrace.agent.entries import Answered, Used
 from headrace.agent.failures import told
+from headrace.agent.parts import Spent
 from headrace.agent.progress import End, Human, Logged, Partial, Progress, Retrying, Running
 from headrace.agent.session import Session
 from headrace.agent.terminal import neutral, one_line
 from headrace.code import json_output, stream_json
 from headrace.code.build import Ground, lay, open_session
 from headrace.code.flags import Flags
-from headrace.code.tally import WHY, Tally
+from headrace.code.tally import WHY, Cost, Tally
 from headrace.code.trace import trace_path
 from headrace.core.clock import SystemClock
 from headrace.core.errors import HeadraceError
@@ -88,7 +89,7 @@ class Face:
         self._flags = flags
         self.ground: Ground | None = None
         self._has_result = False
-        self._spent_before_nano = 0
+        self._before = Spent()
         self._model = ""
         self._started_ns = SystemClock().monotonic_ns()
         self._pieces = stream_json.Pieces(self._piece, "")
@@ -105,7 +106,7 @@ class Face:
         self._model = session.begun.model
         self._pieces = stream_json.Pieces(self._piece, self._model)
         self._started_ns = SystemClock().monotonic_ns()
-        self._spent_before_nano = session.cost().nano
+        self._before = session.cost()
         self._has_result = False
         if self._streams:
             self.writer.message("system", **self._init(session))
@@ -115,7 +116,7 @@ class Face:
             end = await self._shaped(session, said, structured)
         finally:
             unsubscribe()
-        self._result(end, self._spent_nano(), structured)
+        self._result(end, structured)
         return end
 
     def never(self, end: End, why: str, *, hint: str | None = None) -> End:
@@ -126,7 +127,7 @@ class Face:
             if hint:
                 sys.stderr.write(f"  {one_line(hint, _LINE_CHARS_MAX)}\n")
         else:
-            self._result(end, self._spent_nano(), {})
+            self._result(end, {})
         return end
 
     def broke(self, error: Exception) -> End:
@@ -136,8 +137,12 @@ class Face:
         hint = f"This should not happen; its trace is in {trace_path(self._flags)}"
         return self.never("failed", told(error), hint=hint)
 
-    def _spent_nano(self) -> int:
-        return 0 if self.session is None else self.session.cost().nano - self._spent_before_nano
+    def _cost(self) -> Cost:
+        if self.session is None or self.ground is None:
+            return Cost(0)
+        now, before = self.session.cost(), self._before
+        known = now.unpriced == before.unpriced
+        return Cost(now.nano - before.nano if known else None, self.ground.priced.source)
 
     @property
     def _streams(self) -> bool:
@@ -225,14 +230,14 @@ class Face:
     def _piece(self, event: dict[str, Any]) -> None:
         self.writer.message("stream_event", event=event, parent_tool_use_id=None)
 
-    def _result(self, end: End, cost_nano: int, structured: dict[str, object]) -> None:
+    def _result(self, end: End, structured: dict[str, object]) -> None:
         self._has_result = True
         if self._flags.output_format == "text":
             self._print(end, structured)
             return
         duration_ms = (SystemClock().monotonic_ns() - self._started_ns) // 1_000_000
         fields = self.tally.result(
-            end, duration_ms=duration_ms, cost_nano=cost_nano, model=self._model
+            end, duration_ms=duration_ms, cost=self._cost(), model=self._model
         )
         self.writer.message("result", **(fields | structured))
 

@@ -11,6 +11,7 @@ import msgspec
 
 from headrace.agent.terminal import one_line
 from headrace.core.errors import ConfigError, InvalidRequest
+from headrace.ledger.prices import Rates
 from headrace.safety.permissions import mode_of
 from headrace.safety.rules import Kind, Rule, Rules, Scope, parse_rule
 from headrace.safety.trust import Trust, bundle_of
@@ -25,7 +26,7 @@ MANAGED = (
 _FOLDERS = (".headrace", ".claude")
 _NOTICE_CHARS_MAX, _ERROR_CHARS_MAX, _NOTICES_MAX = 300, 500, 20
 _KINDS: tuple[Kind, ...] = ("allow", "ask", "deny")
-_KNOWN = {"permissions", "sandbox", "$schema"}
+_KNOWN = {"permissions", "sandbox", "prices", "$schema"}
 _KNOWN_PERMISSIONS = {
     *_KINDS,
     "defaultMode",
@@ -56,6 +57,7 @@ class CodeSettings(msgspec.Struct, frozen=True, kw_only=True):
         mode: What `permissions.defaultMode` says, by the highest scope that may; None: nothing.
         directories: `permissions.additionalDirectories`, absolute.
         bypass_barred_by: The file that forbids bypassPermissions; None where none does.
+        prices: `prices`, by the model's name; a repository's count for nothing.
         notices: Keys that mean nothing here, and what an untrusted workspace wanted; one line each.
     """
 
@@ -65,6 +67,7 @@ class CodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     bypass_barred_by: str | None
     notices: tuple[str, ...]
     sandbox: SandboxSettings = SandboxSettings()
+    prices: dict[str, Rates] = {}
 
 
 class _Source(NamedTuple):
@@ -118,6 +121,7 @@ def load(
         bypass_barred_by=gathered.barred_by,
         notices=_shown(gathered.notices),
         sandbox=gathered.sandbox or SandboxSettings(),
+        prices=gathered.prices,
     )
 
 
@@ -151,6 +155,7 @@ class _Gathered:
         self.directories: list[str] = []
         self.barred_by: str | None = None
         self.sandbox: SandboxSettings | None = None
+        self.prices: dict[str, Rates] = {}
         self.notices: list[str] = []
         self._workspace = workspace
         self._home = home
@@ -174,6 +179,7 @@ class _Gathered:
         self._add_rules(source, permissions, loosens=loosens)
         self._add_rest(source, permissions, loosens=loosens)
         self._add_sandbox(source, settings)
+        self._add_prices(source, settings)
 
     def _add_sandbox(self, source: _Source, settings: dict[str, Any]) -> None:
         if "sandbox" not in settings:
@@ -186,6 +192,27 @@ class _Gathered:
         except msgspec.ValidationError as error:
             raise ConfigError(f"{source.shown}: `sandbox`: {error}") from None
         self.sandbox = self.sandbox or found
+
+    def _add_prices(self, source: _Source, settings: dict[str, Any]) -> None:
+        prices: dict[str, Any] = _of_type(settings, "prices", dict, source.shown) or {}
+        if not prices:
+            return
+        if source.of_repository:
+            self.notices.append(f"{source.shown}: no repository may say what a model costs")
+            return
+        from headrace.ledger.rate_texts import StatedRates, read  # noqa: PLC0415 - if there are any
+
+        for model, stated in prices.items():
+            try:
+                rates = read(msgspec.convert(stated, StatedRates, strict=True))
+            except msgspec.ValidationError as error:
+                raise ConfigError(f"{source.shown}: `prices` of {model!r}: {error}") from None
+            except InvalidRequest as error:
+                hint = error.hint or 'dollars per million tokens, as a text: "0.25"'
+                raise ConfigError(
+                    f"{source.shown}: `prices` of {model!r}: {error.message}", hint=hint
+                ) from None
+            self.prices.setdefault(model, rates)
 
     def _add_rules(self, source: _Source, permissions: dict[str, Any], *, loosens: bool) -> None:
         found: dict[Kind, tuple[Rule, ...]] = {}

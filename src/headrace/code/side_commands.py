@@ -97,8 +97,8 @@ def _trust(state: Path, workspace: Path, action: str = "") -> int:
 async def _replay(state: Path, workspace: Path, session: str) -> int:
     from headrace.agent.log import folder_of  # noqa: PLC0415 - not for --help
     from headrace.agent.replay import replay  # noqa: PLC0415 - not for --help
-    from headrace.code.build import kept_path  # noqa: PLC0415 - not for --help
     from headrace.code.guided.guide import ProjectGuide  # noqa: PLC0415 - not for --help
+    from headrace.code.resuming import kept_path  # noqa: PLC0415 - not for --help
 
     report = await replay(kept_path(session, folder_of(state, workspace)), ProjectGuide())
     for line in (*report.notices, *report.differences):

@@ -42,6 +42,13 @@ class Denial(msgspec.Struct, frozen=True):
         return told | ({"rule": self.rule} if self.rule else {})
 
 
+class Cost(msgspec.Struct, frozen=True):
+    """What a turn cost: nano-dollars, None where some call's cost is unknown; who tells prices."""
+
+    nano: int | None
+    source: str | None = None
+
+
 class Tally:
     """Hears all progress of one turn.
 
@@ -106,10 +113,10 @@ class Tally:
         asked = self._decide(action)
         return asked.rule if isinstance(asked, Ask) else None
 
-    def result(self, end: End, *, duration_ms: int, cost_nano: int, model: str) -> dict[str, Any]:
+    def result(self, end: End, *, duration_ms: int, cost: Cost, model: str) -> dict[str, Any]:
         """The result's fields but for the session's id."""
         subtype = SUBTYPES.get(end, "error_during_execution")
-        cost_usd = cost_nano / _NANO
+        cost_usd = None if cost.nano is None else cost.nano / _NANO
         counted = stream_json.usage(self.usage)
         fields: dict[str, Any] = {
             "subtype": subtype,
@@ -121,6 +128,7 @@ class Tally:
             "stop_reason": stream_json.STOPS.get(self.stop or "", self.stop),
             "end": end,
             "total_cost_usd": cost_usd,
+            "cost_source": cost.source,
             "usage": counted,
             "modelUsage": {
                 model: {

@@ -6,8 +6,6 @@ version of the price book. Prices are only ever fetched from elsewhere when some
 
 import asyncio
 import hashlib
-import os
-import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -15,9 +13,10 @@ from pathlib import Path
 import msgspec
 
 from headrace.core.clock import Clock
-from headrace.core.errors import EngineUnavailable, HeadraceError
+from headrace.core.errors import EngineUnavailable
 from headrace.core.scope import Scope
-from headrace.ledger.list_prices_child import Answer, Question, Wanted
+from headrace.ledger.list_prices_asking import ask
+from headrace.ledger.list_prices_child import Question, Wanted
 from headrace.ledger.prices import Rates
 from headrace.store import prices as rows
 from headrace.store.database import Database
@@ -25,13 +24,7 @@ from headrace.store.prices import PriceVersion
 
 FILE = "list_prices.json"
 """Its name in the data folder."""
-_CHILD = "headrace.ledger.list_prices_child"
 _NS_PER_DAY = 86_400_000_000_000
-_CHILD_S_MAX = 60.0
-_LINE_BYTES_MAX = 16 * 1024 * 1024
-# What a child may know of its surroundings: where programs are, and the way to the network.
-_PASSED = ("PATH", "PYTHONPATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
-_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -125,7 +118,7 @@ class ListPrices:
 
     async def _look_up(self, wanted: list[Wanted], day_ns: int, *, newest: bool) -> Known:
         now_ns = self._clock.now_ns()
-        found = await _ask(Question(wanted, now_ns, newest))
+        found = await ask(Question(wanted, now_ns, newest))
         if found.error is not None:
             raise EngineUnavailable(
                 f"the newest list prices cannot be fetched: {found.error}",
@@ -187,32 +180,3 @@ def _version(
         effective_ns=now_ns if last is None else max(now_ns, last.effective_ns + 1),
         created_ns=now_ns,
     )
-
-
-async def _ask(question: Question) -> Answer:
-    """One child, one question."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        _CHILD,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        limit=_LINE_BYTES_MAX,
-        env=_environment(),
-        start_new_session=True,  # Ctrl-C is for the control process
-    )
-    try:
-        async with asyncio.timeout(_CHILD_S_MAX):
-            said, _ = await process.communicate(msgspec.json.encode(question) + b"\n")
-        return msgspec.json.decode(said, type=Answer)
-    except (TimeoutError, msgspec.MsgspecError):
-        raise HeadraceError("the list prices cannot be read; the log says why") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-
-
-def _environment() -> dict[str, str]:
-    names = (*_PASSED, *_PROXIES, *(name.upper() for name in _PROXIES))
-    return {name: os.environ[name] for name in names if name in os.environ}
